@@ -1,0 +1,56 @@
+# make demo: the main job on real text, from a bare Python 3.11. make test: the tests, likewise.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first of these that is Python 3.11 or newer
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+INSTALLED := $(VENV)/.installed
+PYTEST_ARGS ?= -q -n 2 --dist loadfile
+
+.PHONY: demo test slow lint types docs bench install wordnet clean
+
+demo: install wordnet
+	$(BIN)/limbeck demo
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+slow: install
+	$(BIN)/python -m pytest -q -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python docs/generate.py
+
+bench: install
+	$(BIN)/python benchmarks/step.py
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+ifeq ($(PYTHON),)
+	$(error Limbeck needs Python 3.11 or newer; install it, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11)
+endif
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,bench]'
+	touch $@
+
+# Debian's package of WordNet 3.0, where there is none yet and it may be installed; the program tells the other ways.
+wordnet: install
+	@$(BIN)/limbeck env | grep -q 'wordnet  *not found' || exit 0; \
+	if ! command -v apt-get >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo='sudo -n'; else exit 0; fi; \
+	echo 'installing wordnet-base'; \
+	apt="$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y"; \
+	{ $$apt install wordnet-base || { $$apt update && $$apt install wordnet-base; }; } >/dev/null 2>&1 \
+		|| echo 'wordnet-base could not be installed' >&2
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

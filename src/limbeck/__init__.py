@@ -1,0 +1,43 @@
+"""Limbeck: several teacher language models and a lexical database, distilled into one small student.
+
+The public names are loaded when first used, so that `import limbeck` costs nothing:
+
+    from limbeck import load_recipe, run_recipe
+
+    recipe = load_recipe("recipe.toml", ["train.steps=500"])
+    result = run_recipe(recipe)
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Recipe": ("limbeck.recipe", "Recipe"),
+    "RecipeError": ("limbeck.errors", "RecipeError"),
+    "UserError": ("limbeck.errors", "UserError"),
+    "check_recipe": ("limbeck.pipeline", "check"),
+    "evaluate_files": ("limbeck.tasks.mlm", "evaluate_files"),
+    "load_masked_lm": ("limbeck.teachers.masked_lm", "load_masked_lm"),
+    "load_recipe": ("limbeck.recipe", "load_recipe"),
+    "run_recipe": ("limbeck.pipeline", "run"),
+    "write_report": ("limbeck.report.page", "write_report"),
+}
+"""Public name → module and name there. (`run` itself is taken: `limbeck.run` is a module.)"""
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name on first use."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'limbeck' has no attribute {name!r}")
+    module, there = _PUBLIC[name]
+    value = getattr(import_module(module), there)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

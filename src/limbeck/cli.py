@@ -1,0 +1,301 @@
+"""The command line: verbs only. What they do stands in the modules they call.
+
+Heavy imports happen inside the commands, so that help is quick. Results go to stdout, log and progress to
+stderr. Exit codes: 0 done, 1 a failure, 2 the user's mistake (told in a line each), 130 interrupted.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from limbeck import __version__, tables
+from limbeck.errors import UserError
+from limbeck.terminal import complain, show, work
+
+app = typer.Typer(
+    help="Distil several teacher language models into one small student.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+evaluate = typer.Typer(help="Measure models.", no_args_is_help=True, rich_markup_mode=None)
+data = typer.Typer(
+    help="Get data that may not be shipped with Limbeck.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(evaluate, name="eval")
+app.add_typer(data, name="data")
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a TOML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Override a field, such as train.steps=500. Repeatable."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and let the libraries speak.")]
+Extend = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Train N steps more than the recipe says, after a finished run as well."
+    ),
+]
+Output = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Run directory, instead of the recipe's `output`.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"limbeck {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _limbeck(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.toml")) -> None:
+    """Write a recipe with a comment for every field."""
+    with work():
+        from limbeck.recipe import template
+        from limbeck.run import atomic_write
+
+        if path.exists():
+            raise UserError(f"{path} is there already; name another file: limbeck init PATH")
+        atomic_write(path, template())
+        print(f"wrote {path}; next: limbeck check {shlex.quote(str(path))}", file=sys.stderr)
+
+
+@app.command()
+def check(
+    recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False, verbose: Verbose = False
+) -> None:
+    """Find everything wrong with a recipe before it runs.
+
+    Shows the teachers' quality and coverage, and what the run will take.
+    """
+    with work(verbose) as progress:
+        from limbeck.recipe import load_recipe
+
+        loaded = load_recipe(recipe, overrides or [])
+        from limbeck.pipeline import check as check_recipe
+
+        show(check_recipe(loaded, progress), as_json, tables.check_tables)
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    extend: Extend = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train the student of a recipe and measure it.
+
+    The same command goes on with a run that was stopped.
+    """
+    _run(recipe, overrides, output, extend, as_json, verbose, teachers=None)
+
+
+@app.command()
+def pretrain(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    extend: Extend = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train without teachers: plain masked-LM training.
+
+    As `run`, but refuses a recipe that has teachers.
+    """
+    _run(recipe, overrides, output, extend, as_json, verbose, teachers=False)
+
+
+@app.command()
+def distill(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    extend: Extend = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train with teachers.
+
+    As `run`, but refuses a recipe that has none.
+    """
+    _run(recipe, overrides, output, extend, as_json, verbose, teachers=True)
+
+
+def _run(
+    path: Path,
+    overrides: list[str] | None,
+    output: Path | None,
+    extend: int | None,
+    as_json: bool,
+    verbose: bool,
+    *,
+    teachers: bool | None,
+) -> None:
+    """`teachers`: whether the recipe must have some or none; None: as it likes."""
+    with work(verbose) as progress:
+        from limbeck.recipe import extended, load_recipe
+
+        recipe = load_recipe(path, overrides or [])
+        if teachers is False and recipe.teachers:
+            raise UserError(f"{path} has teachers; use `limbeck distill`, or take the [[teachers]] out")
+        if teachers and not recipe.teachers:
+            raise UserError(f"{path} has no [[teachers]]; add some, or use `limbeck pretrain`")
+        if extend is not None:
+            recipe = extended(recipe, extend)
+        from limbeck.pipeline import run as run_recipe
+        from limbeck.training.interface import TrainingDiverged
+
+        again = shlex.join(["limbeck", *sys.argv[1:]])
+        try:
+            results = run_recipe(
+                recipe, output, extend=extend is not None, resume_hint=again, progress=progress
+            )
+        except TrainingDiverged as error:
+            complain(error)
+            raise typer.Exit(1) from error
+        show(results, as_json, tables.run_tables)
+
+
+@evaluate.command()
+def mlm(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Model folders or hub ids.")],
+    text: Annotated[
+        list[str],
+        typer.Option(metavar="F", help="Text to measure on, as in a recipe's text.valid. Repeatable."),
+    ],
+    words: Annotated[int, typer.Option(metavar="N", min=2, help="Words of a passage, at most.")] = 96,
+    mask: Annotated[float, typer.Option(metavar="SHARE", help="Share of the words masked.")] = 0.15,
+    passages: Annotated[
+        int | None, typer.Option(metavar="N", help="Measure on this many passages; all by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of masks and passages.")] = 0,
+    precision: Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")] = "f32",
+    batch: Annotated[int, typer.Option(metavar="N", help="Passages of one forward.")] = 32,
+    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to a file as well.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Compare masked language models: nats and accuracy per masked word, with 95% intervals."""
+    with work(verbose) as progress:
+        from limbeck.tasks.mlm import evaluate_files
+
+        result = evaluate_files(
+            models,
+            text,
+            words=words,
+            mask=mask,
+            passages=passages,
+            seed=seed,
+            precision=precision,
+            batch=batch,
+            device=device,
+            progress=progress,
+        )
+        _write(output, result)
+        show(result, as_json, tables.evaluation_tables)
+
+
+def _write(path: Path | None, result: Any) -> None:
+    import json
+
+    from limbeck.run import atomic_write
+
+    if path is not None:
+        atomic_write(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories; several are compared.")],
+    output: Annotated[Path | None, typer.Option(metavar="PATH", help="File or folder to write.")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a report of runs, with figures."""
+    with work(verbose):
+        from limbeck.report.page import write_report
+
+        written = write_report(runs, output)
+        show({"report": str(written)}, as_json, tables.mapping_tables)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the demo's runs.")] = Path(
+        "runs/demo"
+    ),
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show on WordNet what teaching is worth.
+
+    Trains two teachers on its glosses and examples, distils a student from both, and trains the same student
+    without teachers. Takes under ten minutes on two cores. `--set` overrides a field of all its recipes.
+    """
+    with work(verbose) as progress:
+        from limbeck.pipeline.demo import run_demo
+
+        again = shlex.join(["limbeck", *sys.argv[1:]])
+        result = run_demo(output, overrides or [], resume_hint=again, progress=progress)
+        show(result, as_json, tables.demo_tables)
+
+
+@data.command()
+def wordnet(
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to; in the cache by default, where it is found."),
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Download WordNet 3.0 from Princeton and check it."""
+    with work(verbose) as progress:
+        from functools import partial
+
+        from limbeck.lexicon.wordnet import download_wordnet
+        from limbeck.run import cache_dir
+
+        target = output or cache_dir() / "wordnet"
+        folder = download_wordnet(target, progress=partial(progress, "downloading WordNet"))
+        show({"wordnet": str(folder)}, as_json, tables.mapping_tables)
+
+
+@app.command()
+def env(as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Show versions, devices, folders, and whether WordNet is found."""
+    with work(verbose):
+        from limbeck.system import describe_system
+
+        show(describe_system(), as_json, tables.mapping_tables)
+
+
+def main() -> None:
+    """Runs the command line."""
+    app(prog_name="limbeck")

@@ -1,0 +1,152 @@
+"""The step of multi-teacher distillation (docs/architecture.md §3.1); without teachers it is plain masked-LM training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from limbeck.distill import weighting as weighting_
+from limbeck.distill.losses import fused_slot_loss
+from limbeck.distill.weighting import DEFAULT_TEMPERATURE, Projected
+from limbeck.teachers.projection import Projection
+from limbeck.teachers.teacher import Teacher
+from limbeck.text.batches import Batch
+
+Metrics = dict[str, tuple[torch.Tensor | float, torch.Tensor | float]]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A teacher with its projection onto the student's vocabulary and its prior π."""
+
+    teacher: Teacher
+    projection: Projection
+    prior: float
+
+
+class Settings(Protocol):
+    """The `[distill]` section of a recipe, as far as the step reads it."""
+
+    @property
+    def weighting(self) -> str: ...
+    @property
+    def weighting_temperature(self) -> float | None: ...
+    @property
+    def mixture(self) -> str: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def kd(self) -> float: ...
+    @property
+    def kd_final(self) -> float | None: ...
+
+
+class Progress(Protocol):
+    """Where the training stands: the 0-based step and the number of steps."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the teachers say of a batch's S slots together.
+
+    target: float32 [S, V], rows sum to 1 where covered and to 0 elsewhere; weights: float32 [T, S]; covered: bool [T, S].
+    """
+
+    target: torch.Tensor
+    weights: torch.Tensor
+    covered: torch.Tensor
+
+
+class DistillStep:
+    """`step(module, batch, progress) -> (loss_sum, count, metrics)` for the loop.
+
+    The share kd runs linearly from `kd` to `kd_final` over the training; ce = 1 − kd. Without teachers the loss is the
+    plain cross-entropy.
+    """
+
+    def __init__(self, placed: Sequence[Placed], settings: Settings, vocabulary: int) -> None:
+        self.placed, self.settings, self.vocabulary = list(placed), settings, vocabulary
+        tau = settings.weighting_temperature
+        self.weighting_temperature = DEFAULT_TEMPERATURE[settings.weighting] if tau is None else tau
+
+    def kd_share(self, progress: Progress) -> float:
+        """λ_kd at this step."""
+        first = self.settings.kd
+        last = first if self.settings.kd_final is None else self.settings.kd_final
+        return first + (last - first) * progress.step / max(1, progress.steps - 1)
+
+    def __call__(self, module: nn.Module, batch: Batch, progress: Progress) -> tuple[torch.Tensor, int, Metrics]:
+        """Loss summed over the batch's slots; the loop divides by the count over all micro-batches and ranks."""
+        targets = self.targets(batch) if self.placed else None
+        logits = module(batch.input_ids, batch.attention_mask, batch.position)
+        if targets is None:
+            kd, has_target = 0.0, torch.zeros_like(batch.masked)
+            target = None
+        else:
+            kd, target = self.kd_share(progress), targets.target
+            has_target = targets.covered.any(0) & batch.masked
+        loss, kd_values, ce_values = fused_slot_loss(
+            logits, batch.gold, target, has_target, kd, 1.0 - kd, self.settings.temperature
+        )
+        taught = has_target.float().sum()
+        metrics: Metrics = {"ce": (ce_values.sum(), batch.count), "loss": (loss.detach(), batch.count)}
+        if targets is not None:
+            metrics["kd"] = (kd_values.sum(), taught)
+            metrics |= self._teacher_metrics(targets)
+        return loss, batch.count, metrics
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Targets:
+        """The weighted mixture of the teachers' predictions, on the batch's device."""
+        device, slots = batch.gold.device, batch.count
+        at_one: list[Projected] = []
+        at_t: list[Projected] = []
+        for placed, given in zip(self.placed, batch.teachers, strict=True):
+            logits = placed.teacher.logits(given)
+            slot = given.slot.to(logits.device)
+            kind = batch.kind.to(logits.device)[slot]
+            c, t = placed.teacher.temperature, self.settings.temperature
+            at_one.append(self._project(placed, logits / c, kind, slot, device))
+            if t != 1.0:
+                at_t.append(self._project(placed, logits / (c * t), kind, slot, device))
+        stats = weighting_.stats(at_one, batch.gold, slots, self.vocabulary, self.settings.weighting)
+        scores = weighting_.scores(self.settings.weighting, stats, batch.passage)
+        priors = torch.tensor([math.log(p.prior) if p.prior > 0 else -math.inf for p in self.placed], device=device)
+        weights = weighting_.weights(scores, priors, self.weighting_temperature, stats.covered)
+        target, _, _ = weighting_.mix(at_t or at_one, weights, slots, self.vocabulary, self.settings.mixture)
+        return Targets(target, weights, stats.covered & torch.isfinite(priors)[:, None])
+
+    def _project(
+        self, placed: Placed, logits: torch.Tensor, kind: torch.Tensor, slot: torch.Tensor, device: torch.device
+    ) -> Projected:
+        mass, inexpressible = placed.projection.project(torch.softmax(logits, dim=-1), kind)
+        return Projected(
+            slot=slot.to(device),
+            mass=mass.to(device),
+            inexpressible=inexpressible.to(device),
+            tail=torch.zeros(len(slot), device=device),
+            kept=None,
+        )
+
+    def _teacher_metrics(self, targets: Targets) -> Metrics:
+        slots = targets.weights.shape[1]
+        heaviest = targets.weights.argmax(0)
+        taught = targets.covered.any(0)
+        together = targets.covered.sum(0) > 1  # a weight says something only where a teacher has company
+        metrics: Metrics = {}
+        for t, placed in enumerate(self.placed):
+            name = placed.teacher.name
+            metrics[f"weight/{name}"] = ((targets.weights[t] * together).sum(), together.sum())
+            metrics[f"coverage/{name}"] = (targets.covered[t].sum(), slots)
+            metrics[f"heaviest/{name}"] = (((heaviest == t) & taught).sum(), taught.sum())
+        return metrics

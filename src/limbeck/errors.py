@@ -1,0 +1,23 @@
+"""Errors that are the user's to mend: one line each, no traceback, exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """A mistake in what the user gave us.
+
+    The message is one line that says what is wrong and how to mend it. The command line prints it and exits with 2.
+    """
+
+
+class RecipeError(UserError):
+    """Every mistake found in a recipe, together.
+
+    `problems` holds one line each: the place, what is wrong, what is allowed.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))

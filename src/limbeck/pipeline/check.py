@@ -1,0 +1,104 @@
+"""`limbeck check`: everything about a recipe that can be known before it runs."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limbeck.distill.step import DistillStep
+from limbeck.pipeline.assemble import Assembled, Progress, assemble
+from limbeck.pipeline.train import build, prepared_teachers, training_batches
+from limbeck.recipe import Recipe
+from limbeck.tasks.mlm_words import autocast
+from limbeck.training.engine import choose_device, choose_precision
+from limbeck.training.loop import StepContext
+from limbeck.training.optimiser import adamw
+
+TIMED_STEPS = 5
+
+
+def check(recipe: Recipe, progress: Progress | None = None) -> dict[str, Any]:
+    """Prepares text and teachers as a run would, times a few steps, and writes nothing but the cache.
+
+    Returns:
+        JSON-ready: text, teachers (the table shown before training), student, steps and tokens, estimated seconds, disk.
+
+    Raises:
+        UserError: whatever would stop the run.
+    """
+    choose_precision(recipe.train.precision, choose_device(recipe.train.device))
+    made = assemble(recipe, progress)
+    teachers = prepared_teachers(made, None, progress)
+    return {
+        "name": recipe.name,
+        "text": {
+            "train": vars(made.train_corpus.stats),
+            "valid": vars(made.valid_corpus.stats),
+            "set_aside": len(made.calibration_rows),
+            "overlap": made.overlap,
+        },
+        "teachers": teachers,
+        **_cost(made, progress),
+    }
+
+
+def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:
+    """Tokens, epochs, time and disk of the whole run, from a few timed steps."""
+    recipe = made.recipe
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    device = choose_device(recipe.train.device)
+    module = build(made).to(device)
+    module.train()
+    sees = recipe.distill.student_sees
+    if sees == "auto":
+        sees = "mask" if made.placed else "bert"
+    source = training_batches(made, sees)
+    step = DistillStep(made.placed, recipe.distill, module.width)
+    optimiser = adamw(module, recipe.train)
+    seconds, tokens, fed = [], 0, 0
+    for number in range(TIMED_STEPS):
+        if progress is not None:
+            progress("timing a step", number, TIMED_STEPS)
+        began = time.perf_counter()
+        batches = source.micro_batches(number)
+        for batch in batches:
+            with autocast(device, recipe.train.precision):
+                loss, count, _ = step(module, batch.to(device), StepContext(number, TIMED_STEPS))
+            (loss / count).backward()
+            tokens += batch.tokens
+            fed += batch.input_ids.numel()
+        optimiser.step()
+        optimiser.zero_grad()
+        seconds.append(time.perf_counter() - began)
+    per_step = statistics.median(seconds[1:])  # the first one warms up
+    weights = sum(p.numel() * p.element_size() for p in module.parameters())
+    # A checkpoint holds weights and two moments; beside those kept there is one being written, the best and the last model.
+    disk = weights * (3 * (recipe.train.keep + 1) + 2)
+    return {
+        "student": {
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "vocabulary": made.student_tokenizer.vocab_size,
+            "student_sees": sees,
+        },
+        "steps": recipe.train.steps,
+        "steps_per_epoch": source.steps_per_epoch,
+        "epochs": recipe.train.steps / source.steps_per_epoch,
+        "tokens_per_step": tokens / TIMED_STEPS,
+        "tokens": tokens / TIMED_STEPS * recipe.train.steps,
+        "padding": 1 - tokens / fed,
+        "seconds_per_step": per_step,
+        "seconds": per_step * recipe.train.steps,
+        "disk_bytes": disk,
+        "disk_free_bytes": shutil.disk_usage(_existing(Path(recipe.output))).free,
+    }
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above `path` that is there."""
+    return next(p for p in (path, *path.absolute().parents) if p.is_dir())

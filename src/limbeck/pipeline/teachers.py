@@ -1,0 +1,101 @@
+"""What is known of the teachers before training: calibration, and the table the user sees (docs/architecture.md §3.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+
+from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress
+from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
+from limbeck.tasks.mlm_words import Sample, sample_logits
+from limbeck.teachers.calibration import Coverage, fit_temperature
+from limbeck.teachers.masked_lm import MaskedLM
+from limbeck.text.words import mask_plan
+
+log = logging.getLogger("limbeck")
+
+# Passages of valid for the teachers' table: a few thousand masked words, in seconds.
+TABLE_PASSAGES = 256
+
+def weights_digest(module: MaskedLM) -> str:
+    """blake2b over names and values of all parameters: tells two checkpoints apart whatever they are called."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, parameter in sorted(module.model.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def calibrate(made: Assembled, progress: Progress | None = None) -> None:
+    """Sets every teacher's temperature c_t, fitted on the passages set aside, on full logits in its own vocabulary."""
+    if not len(made.calibration_rows):
+        log.warning("too little training text to set any aside: teachers stay uncalibrated")
+        return
+    sample = Sample(made.train_corpus, made.calibration_rows, made.recipe.distill.mask, EVALUATION_SEED)
+    for number, placed in enumerate(made.placed):
+        teacher = placed.teacher
+        if progress is not None:
+            progress(f"calibrating {teacher.name}", number, len(made.placed))
+        compared = Compared(teacher.name, teacher.module, teacher.tokenizer, teacher.name)
+        pairs = sample_logits(
+            compared, sample, device=teacher.device, precision=teacher.precision, batch=teacher.batch
+        )
+        teacher.temperature = fit_temperature(pairs)
+
+
+def teachers_table(made: Assembled, progress: Progress | None = None) -> list[dict[str, Any]]:
+    """One row per teacher, JSON-ready: quality on a sample of valid, coverage and why the rest is not covered, size."""
+    rows: list[dict[str, Any]] = []
+    for t, (placed, spec) in enumerate(zip(made.placed, made.recipe.teachers, strict=True)):
+        teacher = placed.teacher
+        measured = evaluate_models(
+            [Compared(teacher.name, teacher.module, teacher.tokenizer, spec.model)],
+            made.valid_corpus,
+            MlmSettings(
+                mask=made.recipe.distill.mask,
+                passages=TABLE_PASSAGES,
+                seed=EVALUATION_SEED,
+                bootstrap=0,
+                device=str(teacher.device),
+                precision=teacher.precision,
+            ),
+            progress,
+        )["models"][0]
+        covered, uncovered = coverage(made, t)
+        rows.append(
+            {
+                "name": teacher.name,
+                "model": spec.model,
+                "prior": spec.prior,
+                "parameters": sum(p.numel() for p in teacher.module.parameters()),
+                "masked_accuracy": measured["all_words"]["accuracy"],
+                "nats": measured["all_words"]["nats"],
+                "coverage": covered,
+                "uncovered": uncovered,
+                "vocabulary_projected": placed.projection.share_of_vocabulary,
+                "temperature": teacher.temperature,
+            }
+        )
+    return rows
+
+
+def coverage(made: Assembled, teacher: int) -> tuple[float, dict[str, float]]:
+    """Share of the slots of the sample of valid that a teacher covers, and the shares it does not, by reason."""
+    codes = []
+    for row in made.valid_rows:
+        passage = made.valid.passage(int(row))
+        plan = mask_plan(
+            passage.n_words, passage.hash, seed=EVALUATION_SEED, variant=0, rate=made.recipe.distill.mask
+        )
+        before = np.zeros(passage.n_words + 1, np.int64)
+        before[plan.selected + 1] = 1
+        before = np.cumsum(before)  # selected words before each word
+        first, last = passage.student.first.astype(np.int64), passage.student.last.astype(np.int64)
+        slots = (last >= first) & (before[np.minimum(last + 1, passage.n_words)] > before[first])
+        codes.append(passage.teachers[teacher].map[slots])
+    shares = Coverage.count(np.concatenate(codes)).shares()
+    return shares.pop("covered"), shares

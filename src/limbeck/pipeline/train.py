@@ -1,0 +1,245 @@
+"""`limbeck run`: trains the student of a recipe, measures it, and leaves a run directory."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from limbeck.distill.step import DistillStep
+from limbeck.distill.student import build_student, init_from_layers
+from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
+from limbeck.pipeline.teachers import calibrate, teachers_table, weights_digest
+from limbeck.recipe import Recipe, affecting, to_toml
+from limbeck.run import Run, atomic_folder, atomic_write
+from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
+from limbeck.tasks.mlm_words import autocast
+from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm
+from limbeck.text.batches import Batch, Collator, TextBatches, fixed_batches
+from limbeck.text.pieces import PieceTokenizer
+from limbeck.training.loop import TrainResult, train
+
+log = logging.getLogger("limbeck")
+
+RESULTS_VERSION = 1
+
+
+def run(
+    recipe: Recipe,
+    folder: Path | None = None,
+    *,
+    extend: bool = False,
+    resume_hint: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Runs a recipe, or goes on with it; a finished run only returns its results.
+
+    Args:
+        folder: the run directory; None: `recipe.output`.
+        extend: the recipe's `train.steps` may be more than the run had.
+        resume_hint: what the user types to go on, said when interrupted.
+        progress: called with (what, done, total) while text is prepared and models are measured.
+
+    Returns:
+        What stands in the run's `results.json`.
+
+    Raises:
+        UserError: see the parts. TrainingDiverged, Interrupted: see training/loop.py.
+    """
+    folder = Path(recipe.output) if folder is None else folder
+    made = assemble(recipe, progress)
+    fields = affecting(recipe) | _contents(made)
+    with Run.open(folder, to_toml(recipe), fields, extend=extend, resume_hint=resume_hint) as opened:
+        done = _finished(opened, recipe)
+        if done is not None:
+            log.info("%s is finished; nothing to do", folder)
+            return done
+        return _run(made, opened, progress)
+
+
+def _contents(made: Assembled) -> dict[str, Any]:
+    """Fingerprints of what the recipe only names: a resume on other text or other teachers is refused."""
+    found: dict[str, Any] = {
+        "text.train (contents)": made.train_corpus.fingerprint,
+        "text.valid (contents)": made.valid_corpus.fingerprint,
+        "student.tokenizer (contents)": made.student_tokenizer.fingerprint,
+    }
+    if made.source is not None:
+        found["student.init (contents)"] = weights_digest(made.source)
+    for placed in made.placed:
+        found[f"teachers.{placed.teacher.name}.model (contents)"] = weights_digest(placed.teacher.module)
+    return found
+
+
+def _finished(opened: Run, recipe: Recipe) -> dict[str, Any] | None:
+    path = opened.folder / "results.json"
+    status = opened.status()
+    if status.get("state") != "finished" or status.get("steps") != recipe.train.steps or not path.is_file():
+        return None
+    return dict(json.loads(path.read_text()))
+
+
+def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, Any]:
+    recipe = made.recipe
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    teachers = prepared_teachers(made, opened.folder, progress)
+    module = build(made)
+    sees = recipe.distill.student_sees
+    if sees == "auto":
+        sees = "mask" if made.placed else "bert"
+    source = training_batches(made, sees)
+    step = DistillStep(made.placed, recipe.distill, module.width)
+    tokenizer = made.student_tokenizer.hf
+
+    def save_model(path: Path) -> None:
+        module.model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+
+    result = train(
+        module,
+        step,
+        source,
+        recipe.train,
+        opened,
+        seed=recipe.seed,
+        save_model=save_model,
+        evaluate=evaluator(made, recipe.train.precision),
+    )
+    results = _results(made, opened, teachers, result, sees, progress)
+    atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    return results
+
+
+def build(made: Assembled) -> MaskedLM:
+    """The student at its first step; `train.seed` decides its random weights."""
+    recipe = made.recipe
+    torch.manual_seed(recipe.seed)
+    if made.source is None:
+        return MaskedLM(build_student(recipe.student, made.student_tokenizer.hf), made.student_tokenizer.mask_id)
+    layers = recipe.student.layers
+    if layers is None:
+        layers = tuple(range(int(made.source.model.config.num_hidden_layers)))
+    return MaskedLM(init_from_layers(made.source.model, list(layers)), made.student_tokenizer.mask_id)
+
+
+def prepared_teachers(made: Assembled, folder: Path | None, progress: Progress | None) -> list[dict[str, Any]]:
+    """Calibrates the teachers and measures them on a sample of valid; kept in the run directory for a resume.
+
+    A teacher's temperature affects the result, so a resumed run takes it from the file rather than fitting it again.
+    """
+    path = None if folder is None else folder / "teachers.json"
+    if path is not None and path.is_file():
+        table = list(json.loads(path.read_text()))
+        for placed, row in zip(made.placed, table, strict=True):
+            placed.teacher.temperature = row["temperature"]
+        return table
+    if made.recipe.distill.calibrate:
+        calibrate(made, progress)
+    table = teachers_table(made, progress)
+    if path is not None:
+        atomic_write(path, json.dumps(table, indent=1) + "\n")
+    return table
+
+
+def training_batches(made: Assembled, sees: str) -> TextBatches:
+    """The training text, as the recipe's batches."""
+    recipe = made.recipe
+    tokenizers = [placed.teacher.tokenizer for placed in made.placed]
+    collator = Collator(
+        made.student_tokenizer, tokenizers, seed=recipe.seed, rate=recipe.distill.mask, student_sees=sees
+    )
+    return TextBatches(
+        made.train, collator, made.train_rows, batch=recipe.train.batch, micro_batch=recipe.train.micro_batch
+    )
+
+
+def evaluator(made: Assembled, precision: str) -> Callable[[nn.Module], dict[str, float]]:
+    """Nats and accuracy per slot on the sample of valid; the student always sees the mask there."""
+    collator = Collator(
+        made.student_tokenizer, [], seed=EVALUATION_SEED, rate=made.recipe.distill.mask, student_sees="mask"
+    )
+    batches: list[Batch] = []
+
+    def evaluate(module: nn.Module) -> dict[str, float]:
+        if not batches:
+            batches.extend(fixed_batches(made.valid, collator, made.valid_rows, 32))
+        device = next(module.parameters()).device
+        nats = hits = slots = 0.0
+        with autocast(device, precision):
+            for batch in (b.to(device) for b in batches):
+                logits = module(batch.input_ids, batch.attention_mask, batch.position).float()
+                nats += float(nn.functional.cross_entropy(logits, batch.gold, reduction="sum"))
+                hits += float((logits.argmax(-1) == batch.gold).sum())
+                slots += batch.count
+        return {"valid_nats": nats / slots, "valid_accuracy": hits / slots}
+
+    return evaluate
+
+
+def _results(
+    made: Assembled,
+    opened: Run,
+    teachers: list[dict[str, Any]],
+    result: TrainResult,
+    sees: str,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    recipe = made.recipe
+    student, _, report = load_masked_lm(opened.folder / "model", device=recipe.train.device, what="the student")
+    compared = [Compared("student", student, made.student_tokenizer, "model")]
+    compared += [
+        Compared(p.teacher.name, p.teacher.module, p.teacher.tokenizer, str(spec.model))
+        for p, spec in zip(made.placed, recipe.teachers, strict=True)
+    ]
+    words = evaluate_models(
+        compared,
+        made.valid_corpus,
+        MlmSettings(
+            mask=recipe.distill.mask,
+            passages=recipe.eval.passages,
+            seed=EVALUATION_SEED,
+            device=recipe.train.device,
+        ),
+        progress,
+    )
+    return {
+        "version": RESULTS_VERSION,
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "text": {
+            "train": vars(made.train_corpus.stats) | {"fingerprint": made.train_corpus.fingerprint},
+            "valid": vars(made.valid_corpus.stats) | {"fingerprint": made.valid_corpus.fingerprint},
+            "set_aside": len(made.calibration_rows),
+            "overlap": made.overlap,
+        },
+        "teachers": teachers,
+        "student": {
+            "parameters": report.parameters,
+            "family": report.family,
+            "vocabulary": made.student_tokenizer.vocab_size,
+            "student_sees": sees,
+        },
+        "weighting": recipe.distill.weighting if made.placed else None,
+        "valid": {
+            "nats": result.metrics.get("valid_nats"),
+            "accuracy": result.metrics.get("valid_accuracy"),
+            "best_nats": result.best,
+            "best_step": result.best_step,
+        },
+        "words": words,
+        "cost": {
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "tokens": result.tokens,
+            "tokens_per_second": result.tokens / result.seconds,
+            "peak_memory_bytes": result.peak_memory,
+            "peak_device_memory_bytes": result.peak_device_memory,
+        },
+    }

@@ -1,0 +1,115 @@
+"""From a recipe's file to plain tables: TOML, overrides, paths. Use `limbeck.recipe`."""
+
+import glob
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from limbeck.errors import UserError
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        UserError: no such file, not readable, not UTF-8, not TOML (with the line).
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read the recipe {path}: {error.strerror}; `limbeck init` writes a new one"
+        ) from error
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path} is no recipe: line {line} is not UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(
+            f"{path} is not TOML: {error}; `limbeck init` shows how a recipe is written"
+        ) from error
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Sets `section.field=value` in `data` for each override, in order; gives a line for each that is wrong.
+
+    A teacher is named by its name or its number: `teachers.fiction.prior=2`, `teachers.0.prior=2`. The value
+    is read as TOML, or else as a plain text.
+    """
+    problems = []
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        keys = name.strip().split(".")
+        if not equals or not all(keys):
+            problems.append(f'--set "{override}": must be field=value or section.field=value')
+            continue
+        problem = _set(data, keys, _value(text.strip()))
+        if problem:
+            problems.append(f'--set "{override}": {problem}')
+    return problems
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any) -> str | None:
+    table: Any = data
+    if keys[0] == "teachers" and len(keys) > 1:
+        teachers = data.get("teachers", [])
+        tables = [item for item in teachers if isinstance(item, dict)] if isinstance(teachers, list) else []
+        found = [item for number, item in enumerate(tables) if keys[1] in (item.get("name"), str(number))]
+        if not found:
+            names = (
+                ", ".join(str(item.get("name", number)) for number, item in enumerate(tables))
+                or "none at all"
+            )
+            return f"there is no teacher {keys[1]}; there are: {names}"
+        table, keys = found[0], keys[2:]
+    elif len(keys) > 1:
+        table, keys = data.setdefault(keys[0], {}), keys[1:]
+    if len(keys) != 1 or not isinstance(table, dict):
+        return "there is no such field; a field is named section.field, or teachers.NAME.field"
+    table[keys[0]] = value
+    return None
+
+
+def absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tables of a valid recipe with every relative path in them joined to `folder`."""
+    text, student = dict(data["text"]), dict(data["student"])
+    for key in ("train", "valid"):
+        text[key] = tuple(_text_path(item, folder) for item in text[key])
+    for key in ("init", "tokenizer"):
+        student[key] = student[key] and _model_path(student[key], folder)
+    teachers = tuple(
+        {**teacher, "model": _model_path(teacher["model"], folder)} for teacher in data["teachers"]
+    )
+    output = _join(folder, data["output"])
+    return {**data, "text": text, "student": student, "teachers": teachers, "output": output}
+
+
+def _join(folder: Path, name: str) -> str:
+    return os.path.normpath(folder / Path(name).expanduser())
+
+
+def _text_path(name: str, folder: Path) -> str:
+    if name.startswith("wordnet:"):
+        return name
+    if glob.has_magic(name) and not os.path.isabs(Path(name).expanduser()):
+        return os.path.join(glob.escape(str(folder)), name)
+    return _join(folder, name)
+
+
+def _model_path(name: str, folder: Path) -> str:
+    """A path if it is written as one or stands in `folder`; else a hub id, whose name has one `/` at most."""
+    if name.startswith(("teacher:", "train:")):
+        return name
+    written_as_path = name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1
+    return _join(folder, name) if written_as_path or (folder / name).exists() else name

@@ -1,0 +1,427 @@
+"""The run directory, and files that are either whole or absent.
+
+A run directory holds `recipe.toml`, `environment.json`, `metrics.jsonl`, `log.txt`, `status.json`,
+`checkpoints/`, `best/`, `model/`, and whatever later stages add (`results.json`, `report.md`). Everything
+another program may read is written to a temporary sibling first and renamed, so a reader never meets half a
+file.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Self
+
+from limbeck.errors import UserError
+
+TEMPORARY = ".tmp-"
+"""Start of the name of a file or folder that is still being written."""
+
+STEPS = "train.steps"
+"""The one affecting field that may grow on a resume (`--extend`)."""
+
+_log = logging.getLogger("limbeck")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
+def cache_dir() -> Path:
+    """Folder for things that can be made again: `LIMBECK_CACHE`, or `~/.cache/limbeck`. Not created here."""
+    chosen = os.environ.get("LIMBECK_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "limbeck"
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The system's number of an error, also where a Rust library gives it as text only; or None."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the user can mend about writing `path` into one line; every other error passes unchanged.
+
+    Raises:
+        UserError: full disk, quota or file size limit, no permission, read-only file system, a file where a
+            folder
+            is needed.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _system_error(error)
+        if number in _NO_SPACE:
+            raise UserError(
+                f"cannot write {path}: {os.strerror(number)}; free space there or write elsewhere"
+            ) from error
+        if number in _NOT_ALLOWED:
+            raise UserError(
+                f"cannot write {path}: {os.strerror(number)}; choose a folder that can be written"
+            ) from error
+        raise
+
+
+def atomic_write(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Writes a file so that `path` holds the old content or all of the new, even after a power cut.
+
+    Parent folders are made. Text is written as UTF-8 with its line ends as they are. Without `durable` the
+    fsync is left out: a kill still never leaves half a file, a power cut may.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if durable:
+            sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Gives an empty temporary folder beside `path`; when the block ends well it takes the place of `path`.
+
+    Everything in it is fsynced before the rename. A folder already at `path` is replaced; were the process
+    killed in the middle of that, the old one would be left beside it under a temporary name and the new one
+    would be whole. When the block raises, the temporary folder is deleted and `path` is as it was.
+
+    Raises:
+        UserError: the folder cannot be made or written (a full disk met inside the block as well).
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            sync_tree(temporary)
+            _swap(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Renames `new` to `path`; an old folder is moved away first (a full one cannot be renamed over)."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f"{TEMPORARY}{path.name}-old-{os.getpid()}")
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames and new names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Fsyncs every file and folder below `folder`."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            handle = os.open(os.path.join(place, name), os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        sync_folder(Path(place))
+
+
+def clean_temporary(folder: Path) -> None:
+    """Deletes what a killed process left half written in `folder`, which nobody else may be writing in."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.name.startswith(TEMPORARY):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on besides the recipe; no host name, no paths."""
+    versions = {}
+    for package in (
+        "limbeck",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "accelerate",
+        "safetensors",
+        "numpy",
+        "pyarrow",
+    ):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # only Linux has it; elsewhere the line above stands
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        processor = found[1] if found else processor
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": processor,
+        "cores": os.cpu_count(),
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Fields whose values differ or that only one of the two has, each with both values, sorted."""
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before != after or (name in old) != (name in new):
+            lines.append(f"{name} (was {json.dumps(before)}, now {json.dumps(after)})")
+    return lines
+
+
+class Run:
+    """A run directory that this process alone writes to, from `Run.open` to `close`.
+
+    Attributes:
+        folder: the directory.
+        affecting: every recipe field that affects the result, by dotted name, as JSON values.
+        main: False in the other processes of a distributed run; they write nothing.
+        resume_hint: what to type to go on after an interruption, or "".
+    """
+
+    def __init__(self, folder: Path, affecting: dict[str, Any], *, main: bool, resume_hint: str) -> None:
+        self.folder, self.affecting, self.main, self.resume_hint = folder, affecting, main, resume_hint
+        self._lock: IO[str] | None = None
+        self._metrics: IO[str] | None = None
+        self._handler: _LogFile | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the training checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line, appended."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the affecting fields but `train.steps`, so that an extended run keeps its own."""
+        fields = {name: value for name, value in self.affecting.items() if name != STEPS}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        recipe_text: str,
+        affecting: Mapping[str, object],
+        *,
+        extend: bool = False,
+        main: bool = True,
+        resume_hint: str = "",
+    ) -> Self:
+        """Makes a run directory, or opens the one there to go on with it.
+
+        Args:
+            folder: the directory; made when absent.
+            recipe_text: the resolved recipe, written to `recipe.toml`.
+            affecting: flat dotted field name -> value of every field that affects the result.
+            extend: allows `train.steps` to grow. The learning-rate schedule (and whatever else runs over
+                the length of
+                the run) is then that of the new total, from the step the run goes on at; steps already done
+                stay.
+            main: False in the processes of a distributed run that write nothing.
+            resume_hint: what the user types to go on after an interruption.
+
+        Raises:
+            UserError: the folder cannot be written, is a file, is another program's, is in use by another
+                process, or
+                holds a run with other settings (every changed field is named).
+        """
+        run = cls(folder, json.loads(json.dumps(affecting)), main=main, resume_hint=resume_hint)
+        if not main:
+            return run
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file, not a folder; choose another run directory")
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            run._take_lock()
+        try:
+            run._prepare(recipe_text, extend)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _take_lock(self) -> None:
+        self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            self._lock = None
+            raise UserError(
+                f"{self.folder} is in use by another process; wait for it or choose another run directory"
+            ) from None
+
+    def _prepare(self, recipe_text: str, extend: bool) -> None:
+        """Checks that the folder is ours to go on with, then brings its files up to date and opens them."""
+        clean_temporary(self.folder)
+        clean_temporary(self.checkpoints)
+        record = self.folder / "affecting.json"
+        if record.exists():
+            self._check_resume(json.loads(record.read_text()), extend)
+        elif foreign := sorted(p.name for p in self.folder.iterdir() if p.name not in (".lock", "log.txt")):
+            raise UserError(
+                f"{self.folder} holds {foreign[0]} but no run of limbeck; choose a new or an empty folder"
+            )
+        if not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
+            self.metrics.unlink(
+                missing_ok=True
+            )  # killed before its first checkpoint: it starts from the beginning
+        with writing(self.folder):
+            self._metrics = self.metrics.open("a", encoding="utf-8", buffering=1)
+            self._handler = _LogFile(self.folder / "log.txt")
+        if _log.level == logging.NOTSET:
+            _log.setLevel(logging.INFO)
+        _log.addHandler(self._handler)
+        atomic_write(record, json.dumps(self.affecting, indent=1, sort_keys=True) + "\n")
+        atomic_write(self.folder / "recipe.toml", recipe_text)
+        self.record_environment()
+
+    def _check_resume(self, old: dict[str, Any], extend: bool) -> None:
+        changed = differences(old, self.affecting)
+        if extend and self.affecting.get(STEPS, 0) >= old.get(STEPS, 0):
+            changed = [line for line in changed if line.split(" ", 1)[0] != STEPS]
+        if not changed:
+            return
+        only_steps = len(changed) == 1 and changed[0].startswith(f"{STEPS} ")
+        grows = only_steps and not extend and self.affecting.get(STEPS, 0) > old.get(STEPS, 0)
+        mend = "add --extend to train on" if grows else "set it back, or choose another run directory"
+        raise UserError(f"{self.folder} holds a run with other settings: {'; '.join(changed)}; {mend}")
+
+    def record_environment(self, **more: object) -> None:
+        """Writes `environment.json` with `more` added; a resume in another environment is said in the log."""
+        if not self.main:
+            return
+        path = self.folder / "environment.json"
+        old = json.loads(path.read_text()) if path.exists() else {}
+        new = {**old, **environment(), **more}
+        if changed := [line for name in old for line in differences({name: old[name]}, {name: new[name]})]:
+            _log.warning("the environment changed since this run began: %s", "; ".join(changed))
+        atomic_write(path, json.dumps(new, indent=1) + "\n")
+
+    def log_metrics(self, values: Mapping[str, object]) -> None:
+        """Appends a line to `metrics.jsonl`; a number that is not finite becomes null."""
+        if self._metrics is None:
+            return
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        with writing(self.metrics):
+            self._metrics.write(json.dumps(clean, allow_nan=False) + "\n")
+
+    def metrics_position(self) -> int:
+        """Bytes of `metrics.jsonl` so far, made durable first."""
+        if self._metrics is None:
+            return 0
+        with writing(self.metrics):
+            self._metrics.flush()
+            os.fsync(self._metrics.fileno())
+        return os.path.getsize(self.metrics)
+
+    def cut_metrics(self, position: int) -> None:
+        """Cuts `metrics.jsonl` back to its first `position` bytes, where a checkpoint left it."""
+        if self._metrics is None:
+            return
+        if os.path.getsize(self.metrics) < position:
+            _log.warning("%s is shorter than at the checkpoint: part of it was deleted", self.metrics)
+        else:
+            self._metrics.truncate(position)
+
+    def set_status(self, state: str, *, durable: bool = True, **fields: object) -> None:
+        """Writes `status.json`: `state` is running, finished, interrupted or failed."""
+        if self.main:
+            content = json.dumps({"state": state, **fields}, indent=1) + "\n"
+            atomic_write(self.folder / "status.json", content, durable=durable)
+
+    def status(self) -> dict[str, Any]:
+        """What `status.json` holds, or {} before it is written."""
+        path = self.folder / "status.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def note(self, line: str) -> None:
+        """Writes a line to `log.txt` alone, where the terminal already shows the same in its progress bar."""
+        if self._handler is not None:
+            self._handler.handle(logging.LogRecord("limbeck", logging.INFO, "", 0, line, None, None))
+
+    def close(self) -> None:
+        """Ends the log and gives the directory free, also where a full disk refuses the last lines."""
+        handler, files = self._handler, (self._metrics, self._lock)
+        self._handler = self._metrics = self._lock = None
+        with writing(self.folder), contextlib.ExitStack() as closing:
+            for file in files:
+                if file is not None:
+                    closing.callback(file.close)
+            if handler is not None:
+                _log.removeHandler(handler)
+                closing.callback(handler.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _LogFile(logging.FileHandler):
+    """Writes `log.txt`; unlike logging's own handlers it does not swallow a full disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.path = path
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Called by logging inside its `except`: raises what happened, a full disk as a UserError."""
+        error = sys.exc_info()[1]
+        assert error is not None
+        with writing(self.path):
+            raise error

@@ -1,0 +1,298 @@
+"""`limbeck eval mlm`: nats and accuracy per masked word, the same words for every model, with intervals.
+
+The unit is the word and not the piece, so that models of different tokenizers can be compared: a word's nats are the sum
+over its pieces, all of which are masked. The headline is over words that are a single piece in every compared tokenizer,
+because a word of several masked pieces is harder than the same word as one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from limbeck.errors import UserError
+from limbeck.run import cache_dir
+from limbeck.tasks.bootstrap import PairedMeans, paired_means
+from limbeck.tasks.mlm_words import LEFT_OUT, OK, Compared, Progress, Sample, WordScores, score
+from limbeck.teachers.masked_lm import load_masked_lm, resolve_device
+from limbeck.text.corpus import build_corpus
+from limbeck.text.pieces import PieceTokenizer
+from limbeck.text.mixing import mix64
+from limbeck.text.words import WORD_RULE_VERSION
+
+if TYPE_CHECKING:
+    from limbeck.text.corpus import Corpus
+
+__all__ = ["Compared", "MlmSettings", "evaluate_files", "evaluate_models", "table"]
+
+PRECISIONS = ("f32", "bf16", "f16")
+# What a normaliser may do that changes which word is the right answer: case, accents, compatibility forms.
+_PROBE = "A É ß ﬁ ４"
+
+
+@dataclass(frozen=True)
+class MlmSettings:
+    """How masked words are measured.
+
+    mask: share of the words that is masked. passages: measure at most this many, drawn by `seed`; None: all. precision:
+    f32, bf16 or f16. batch: passages at once. bootstrap: resampled sets of passages for the intervals; 0: none.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    mask: float = 0.15
+    passages: int | None = None
+    seed: int = 0
+    precision: str = "f32"
+    batch: int = 32
+    bootstrap: int = 1000
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask < 1:
+            raise UserError(f"mask is {self.mask}; it must lie between 0 and 1, such as 0.15")
+        if self.passages is not None and self.passages < 1:
+            raise UserError(f"passages is {self.passages}; it must be at least 1, or left out for all")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}")
+        if self.batch < 1:
+            raise UserError(f"batch is {self.batch}; it must be at least 1")
+        if self.bootstrap < 0:
+            raise UserError(f"bootstrap is {self.bootstrap}; it must be 0 (no intervals) or more, such as 1000")
+        if self.precision == "f16" and resolve_device(self.device).type == "cpu":
+            raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
+
+
+def evaluate_files(
+    models: Sequence[str | Path],
+    texts: Sequence[str],
+    *,
+    words: int = 96,
+    min_words: int = 8,
+    mask: float = 0.15,
+    passages: int | None = None,
+    seed: int = 0,
+    precision: str = "f32",
+    batch: int = 32,
+    bootstrap: int = 1000,
+    device: str = "auto",
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compares models, given as paths or hub ids, on text files; one model is in memory at a time.
+
+    Args:
+        texts: as in a recipe's `text.valid`. words, min_words: most and fewest words of a passage.
+        mask, passages, seed, precision, batch, bootstrap, device: see `MlmSettings`.
+        cache: folder for the passages; None: the user's cache.
+
+    Returns:
+        A JSON-ready dict: models, differences against the first model, data, counts, settings, notes, versions.
+
+    Raises:
+        UserError: a model or text that cannot be used, a setting out of range, no word that every model can be asked.
+    """
+    if not models:
+        raise UserError("no model to evaluate; name at least one model folder or hub id")
+    settings = MlmSettings(mask, passages, seed, precision, batch, bootstrap, device)
+    target = resolve_device(device)
+    corpus = build_corpus(
+        list(texts),
+        base=Path.cwd(),
+        words=words,
+        min_words=min_words,
+        on_error="stop",
+        cache=cache or cache_dir() / "text",
+        label="evaluation text",
+        progress=None if progress is None else partial(progress, "reading the text"),
+    )
+
+    def load(model: str) -> Compared:
+        module, hf, report = load_masked_lm(model, device=target, what="model")
+        return Compared(model, module, PieceTokenizer.from_hf(hf, limit=report.limit, name=model), model)
+
+    result = _evaluate([partial(load, str(model)) for model in models], corpus, settings, progress)
+    result["data"] |= {"texts": [str(text) for text in texts], "words_per_passage": words, "min_words": min_words}
+    return result
+
+
+def evaluate_models(
+    models: Sequence[Compared], corpus: Corpus, settings: MlmSettings, progress: Progress | None = None
+) -> dict[str, Any]:
+    """As `evaluate_files`, for models already loaded and a corpus already built. Modules are left in eval mode.
+
+    Raises:
+        UserError: as `evaluate_files`.
+    """
+
+    def given(compared: Compared) -> Compared:
+        return compared
+
+    return _evaluate([partial(given, compared) for compared in models], corpus, settings, progress)
+
+
+def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a result for people: one row per model, nats and accuracy with their 95% intervals."""
+    columns = ["model", "nats/word", "accuracy", "difference", "nats/word, all words", "accuracy, all words",
+               "pieces/word"]  # fmt: skip
+    differences = {d["index"]: d for d in result["differences"]}
+    rows = []
+    for index, model in enumerate(result["models"]):
+        head, rest = model["headline"], model["all_words"]
+        against = differences.get(index, {}).get("headline")
+        rows.append(
+            [
+                model["name"],
+                _number(head, "nats", "{:.3f}"),
+                _number(head, "accuracy", "{:.1%}"),
+                _number(against, "nats", "{:+.3f}"),
+                _number(rest, "nats", "{:.3f}"),
+                _number(rest, "accuracy", "{:.1%}"),
+                f"{model['pieces_per_word']:.2f}",
+            ]
+        )
+    return columns, rows
+
+
+def _number(measured: dict[str, Any] | None, key: str, form: str) -> str:
+    """`value [low, high]`, or a dash where there was nothing to measure."""
+    if measured is None:
+        return "–"
+    bounds = measured[f"{key}_interval"]
+    value = form.format(measured[key])
+    return value if bounds is None else f"{value} [{form.format(bounds[0])}, {form.format(bounds[1])}]"
+
+
+def _evaluate(
+    loaders: Sequence[Callable[[], Compared]], corpus: Corpus, settings: MlmSettings, progress: Progress | None
+) -> dict[str, Any]:
+    sample = Sample(corpus, _rows(corpus, settings.passages, settings.seed), settings.mask, settings.seed)
+    device = resolve_device(settings.device)
+    scores: list[WordScores] = []
+    described: list[dict[str, Any]] = []
+    probes: list[str] = []
+    for load in loaders:
+        compared = load()
+        scores.append(score(compared, sample, device, settings.precision, settings.batch, progress))
+        described.append(_describe(compared, scores[-1]))
+        probes.append(compared.tokenizer.normalise(_PROBE))
+        del compared  # or two models would be in memory while the next one loads
+    counted = np.logical_and.reduce([s.state == OK for s in scores])
+    single = np.logical_and.reduce([s.single for s in scores])
+    if not counted.any():
+        raise UserError("no masked word of the text can be asked of every model; give more text, or fewer models")
+    differences: list[dict[str, Any]] = [
+        {"model": other["name"], "against": described[0]["name"], "index": i}
+        for i, other in enumerate(described[1:], start=1)
+    ]
+    columns = [values for s in scores for values in (s.nats, s.correct)]
+    for part, keep in (("headline", single), ("all_words", counted)):
+        measured = paired_means(
+            columns, keep, scores[0].passage, len(sample.rows), replicates=settings.bootstrap, seed=settings.seed
+        )
+        for i, model in enumerate(described):
+            model[part] = _part(measured, [2 * i], [2 * i + 1])
+        for difference in differences:
+            i = difference["index"]
+            difference[part] = _part(measured, [2 * i, 0], [2 * i + 1, 1])
+    left_out = {
+        name: int(np.logical_or.reduce([s.state == code for s in scores]).sum()) for code, name in LEFT_OUT.items()
+    }
+    return {
+        "task": "mlm",
+        "models": described,
+        "differences": differences,
+        "data": {
+            "fingerprint": corpus.fingerprint,
+            "passages": len(sample.rows),
+            "passages_available": len(corpus),
+            "words": scores[0].words,
+        },
+        "counts": {
+            "masked_words": len(counted),
+            "headline": int(single.sum()),
+            "all_words": int(counted.sum()),
+            "several_pieces": int((counted & ~single).sum()),
+            "left_out": left_out,
+        },
+        "settings": asdict(settings)
+        | {"device": str(device), "variant": 0, "shown": "mask", "interval": 0.95, "word_rule": WORD_RULE_VERSION},
+        "notes": _notes(described, probes, bool(single.any())),
+        "versions": _versions(),
+    }
+
+
+def _part(measured: PairedMeans | None, nats: list[int], accuracy: list[int]) -> dict[str, Any] | None:
+    """One column, or the first less the second, of nats and of accuracy with intervals; None where no word counts."""
+    if measured is None:
+        return None
+    result: dict[str, Any] = {"words": measured.count}
+    for name, columns in (("nats", nats), ("accuracy", accuracy)):
+        result[name], result[f"{name}_interval"] = measured.contrast(*columns)
+    return result
+
+
+def _rows(corpus: Corpus, passages: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """The passages to measure, drawn by their hashes: the same ones whatever the order of the text."""
+    if passages is None or passages >= len(corpus):
+        return np.arange(len(corpus))
+    order = np.argsort(mix64(corpus.hashes ^ mix64(np.uint64(seed))), kind="stable")
+    return np.sort(order[:passages]).astype(np.int64)
+
+
+def _describe(compared: Compared, scores: WordScores) -> dict[str, Any]:
+    return {
+        "name": compared.name,
+        "model": compared.model,
+        "parameters": sum(p.numel() for p in compared.module.parameters()),
+        "weights": _digest(compared.module),
+        "tokenizer": compared.tokenizer.fingerprint,
+        "vocabulary": compared.tokenizer.vocab_size,
+        "longest_input": compared.tokenizer.limit,
+        "pieces_per_word": scores.pieces / scores.words,
+        "left_out": {name: int((scores.state == code).sum()) for code, name in LEFT_OUT.items()},
+    }
+
+
+def _notes(described: Sequence[dict[str, Any]], probes: Sequence[str], any_single: bool) -> list[str]:
+    notes = []
+    if len(set(probes)) > 1:
+        notes.append(
+            "The models' tokenizers normalise differently (case, accents or character forms), so the right answers "
+            "differ: a cased model must also find the case. Their nats and accuracy are not strictly comparable."
+        )
+    if not any_single:
+        notes.append("No masked word is a single piece in every tokenizer: there is no headline, only all words.")
+    for model in described:
+        if model["left_out"]["unknown"]:
+            notes.append(
+                f"{model['left_out']['unknown']} masked words are not in the vocabulary of {model['name']}; they are "
+                "left out for every model."
+            )
+    return notes
+
+
+def _digest(module: torch.nn.Module) -> str:
+    """blake2b of all parameters, in order of name: tells two checkpoints apart whatever they are called."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, parameter in sorted(module.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("limbeck", "torch", "transformers", "tokenizers", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -1,0 +1,191 @@
+"""A teacher: a frozen masked language model with its own tokenizer, device, precision and batch size."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from limbeck.errors import UserError
+from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm, resolve_device
+from limbeck.text.batches import TeacherBatch
+from limbeck.text.pieces import PieceTokenizer
+
+log = logging.getLogger("limbeck")
+
+PRECISIONS: dict[str, torch.dtype] = {
+    "f32": torch.float32,
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "f16": torch.float16,
+}
+
+
+class TeacherSpec(Protocol):
+    """A `[[teachers]]` section of a recipe, as far as loading reads it."""
+
+    @property
+    def name(self) -> str:
+        """How messages and metrics call it."""
+
+    @property
+    def model(self) -> str:
+        """Checkpoint folder or hub id."""
+
+    @property
+    def precision(self) -> str:
+        """f32, bf16 or f16."""
+
+    @property
+    def batch(self) -> int:
+        """Most passages at once."""
+
+    @property
+    def device(self) -> str:
+        """`auto`, `cpu`, `cuda` or `cuda:N`."""
+
+
+class Teacher:
+    """Predicts at the slots of a batch, frozen.
+
+    Args:
+        precision: f32, bf16 or f16, by autocast; the weights stay float32.
+        batch: most passages at once; halved for good when memory runs out.
+        temperature: the calibration temperature c_t. It is kept here for the step; `logits` are not divided
+        by it.
+
+    Raises:
+        UserError: an unknown precision, f16 on the CPU, a batch below 1.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: MaskedLM,
+        tokenizer: PieceTokenizer,
+        device: torch.device | str = "cpu",
+        precision: str = "f32",
+        batch: int = 64,
+        temperature: float = 1.0,
+    ) -> None:
+        self.name = name
+        self.device = torch.device(device)
+        if precision not in PRECISIONS:
+            raise UserError(f"teacher {name!r}: precision {precision!r} is unknown; use f32, bf16 or f16")
+        if precision == "f16" and self.device.type == "cpu":
+            raise UserError(f"teacher {name!r}: precision f16 does not work on the CPU; use bf16 or f32")
+        if batch < 1:
+            raise UserError(f"teacher {name!r}: batch is {batch}; it must be at least 1")
+        self.module = module.to(self.device).eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.precision = precision
+        self.batch = batch
+        self.temperature = temperature
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, tied ones once."""
+        return sum(p.numel() for p in self.module.parameters())
+
+    def logits(self, batch: TeacherBatch) -> torch.Tensor:
+        """Full logits, float32 [C, V] on the teacher's device, in the order of the batch's positions.
+
+        The passages go in parts of at most `self.batch`; when memory runs out, that number is halved, with a
+        line in the log, and the part is done again.
+
+        Raises:
+            UserError: NaN or infinite predictions, or no memory even for one passage.
+        """
+        batch = batch.to(self.device)
+        rows, length = batch.input_ids.shape
+        row = torch.div(batch.position, length, rounding_mode="floor")
+        start, parts, places = 0, [], []
+        while start < rows:
+            stop = min(rows, start + self.batch)
+            place = ((row >= start) & (row < stop)).nonzero()[:, 0]
+            if len(place):
+                part = self._try(batch, start, stop, batch.position[place] - start * length)
+                if part is None:
+                    continue
+                parts.append(part)
+                places.append(place)
+            start = stop
+        assert sum(map(len, places)) == len(row), "a position outside the batch"
+        if not parts:
+            return torch.zeros(0, self.module.width, device=self.device)
+        found = parts[0]
+        if len(parts) > 1:
+            found = torch.empty(len(row), found.shape[1], device=self.device)
+            for place, part in zip(places, parts, strict=True):
+                found[place] = part
+        # Cheaper than isfinite of every logit; finite logits are far too small for an infinite sum.
+        if not bool(torch.isfinite(found.sum())):
+            advice = "use bf16 or f32" if self.precision == "f16" else "its weights are damaged"
+            raise UserError(f"teacher {self.name!r} predicts NaN or infinity in {self.precision}; {advice}")
+        return found
+
+    def _try(self, batch: TeacherBatch, start: int, stop: int, position: torch.Tensor) -> torch.Tensor | None:
+        """Logits of the passages start:stop; None, and a smaller `self.batch`, if memory ran out."""
+        try:
+            return self._forward(batch.input_ids[start:stop], batch.attention_mask[start:stop], position)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Outside the handler, where the failed forward's tensors are free again.
+        size = stop - start
+        if size == 1:
+            raise UserError(
+                f"teacher {self.name!r}: out of memory even with one passage at a time; use fewer "
+                "text.words, another device, or a smaller teacher"
+            )
+        self.batch = size // 2
+        log.warning(
+            "teacher %s: out of memory with %d passages at once; going on with %d",
+            self.name,
+            size,
+            self.batch,
+        )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    # no_grad and not inference_mode: what is made of the logits is saved for the student's backward.
+    @torch.no_grad()
+    def _forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position: torch.Tensor
+    ) -> torch.Tensor:
+        dtype = PRECISIONS[self.precision]
+        autocast: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if dtype is not torch.float32:
+            autocast = torch.autocast(self.device.type, dtype=dtype)
+        with autocast:
+            logits: torch.Tensor = self.module(input_ids, attention_mask, position)
+        return logits.float()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The CPU's allocator raises a plain RuntimeError.
+    signs = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
+
+
+def load_teacher(spec: TeacherSpec, model: str | Path | None = None) -> Teacher:
+    """The teacher of a recipe's section, on its device.
+
+    Args:
+        spec: the section.
+        model: the resolved path, where it differs from `spec.model` (a path beside the recipe).
+
+    Raises:
+        UserError: see `load_masked_lm` and `Teacher`.
+    """
+    what = f"teacher {spec.name!r}"
+    device = resolve_device(spec.device)
+    if spec.precision == "f16" and device.type == "cpu":  # before the weights are read
+        raise UserError(f"{what}: precision f16 does not work on the CPU; use bf16 or f32")
+    module, hf, report = load_masked_lm(spec.model if model is None else model, device=device, what=what)
+    tokenizer = PieceTokenizer.from_hf(hf, limit=report.limit, name=what)
+    return Teacher(spec.name, module, tokenizer, device, spec.precision, spec.batch)

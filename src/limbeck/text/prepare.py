@@ -1,0 +1,246 @@
+"""A corpus, encoded for the student and aligned with every teacher: done once, kept as Arrow.
+
+Written in record batches of 4096 passages by worker processes, in order, so that the file does not depend on
+the number of workers. The folder is named after a fingerprint of everything that decides its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from limbeck.errors import UserError
+from limbeck.run import atomic_folder
+from limbeck.text.align import Words, align, cut, kinds, locate
+from limbeck.text.characters import Characters
+from limbeck.text.pieces import PieceTokenizer
+from limbeck.text.prepared import ROWS, Array, Prepared, PreparedPassage, Side, TeacherSide
+from limbeck.text.words import WORD_RULE_VERSION
+
+__all__ = ["Prepared", "PreparedPassage", "Side", "TeacherSide", "prepare"]
+
+FORMAT_VERSION = 1
+Ints = npt.NDArray[np.int64]
+Progress = Callable[[int, int], None]
+
+
+class Passages(Protocol):
+    """What `prepare` needs of a corpus (`limbeck.text.corpus.Corpus`)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its passages."""
+
+    @property
+    def hashes(self) -> Any:
+        """uint64 [N]."""
+
+    @property
+    def n_words(self) -> Any:
+        """Words per passage, [N]."""
+
+    def __len__(self) -> int:
+        """Passages."""
+
+    def texts(self, indices: Any) -> list[str]:
+        """The passages of these indices."""
+
+
+class _Job(NamedTuple):
+    """What every worker holds: tokenizers and gold maps (int64 [3, V_t] each)."""
+
+    student: PieceTokenizer
+    teachers: tuple[PieceTokenizer, ...]
+    gold_maps: tuple[Ints, ...]
+
+
+def prepare(
+    corpus: Passages,
+    student: PieceTokenizer,
+    teachers: Sequence[PieceTokenizer],
+    gold_maps: Sequence[Ints],
+    *,
+    cache: Path,
+    workers: int | None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Encode and align `corpus`, or open what an earlier call left in `cache`.
+
+    Args:
+        gold_maps: per teacher int64 [3, V_t], `Projection.gold_map`. workers: processes; None for one per
+            core. A corpus of one record batch is done in this process. progress: called with (passages done,
+            passages).
+    Raises: UserError if the cached folder is damaged or a worker process dies.
+    """
+    job = _Job(student, tuple(teachers), tuple(np.ascontiguousarray(m, np.int64) for m in gold_maps))
+    assert len(job.teachers) == len(job.gold_maps)
+    fingerprint = _fingerprint(corpus, job)
+    folder = cache / f"prepared-{fingerprint[:20]}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(folder) as temporary:
+            _write(temporary, corpus, job, fingerprint, workers, progress)
+    return Prepared(folder, fingerprint)
+
+
+def _fingerprint(corpus: Passages, job: _Job) -> str:
+    digest = hashlib.sha256(
+        f"{FORMAT_VERSION} {WORD_RULE_VERSION} {corpus.fingerprint} {job.student.fingerprint}".encode()
+    )
+    for tokenizer, gold_map in zip(job.teachers, job.gold_maps, strict=True):
+        digest.update(f" {tokenizer.fingerprint} {gold_map.shape}".encode())
+        digest.update(gold_map.tobytes())
+    return digest.hexdigest()
+
+
+def _write(
+    folder: Path,
+    corpus: Passages,
+    job: _Job,
+    fingerprint: str,
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    import pyarrow as pa
+
+    schema = pa.schema(_columns(job))
+    with pa.OSFile(str(folder / "data.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for number, arrays in enumerate(_blocks(corpus, job, workers)):
+            rows = slice(number * ROWS, min((number + 1) * ROWS, len(corpus)))
+            arrays["hash"] = np.asarray(corpus.hashes[rows], np.uint64)
+            arrays["words"] = np.asarray(corpus.n_words[rows], np.uint16)
+            columns = [_arrow(field, arrays) for field in schema]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            if progress:
+                progress(rows.stop, len(corpus))
+    meta = {
+        "fingerprint": fingerprint,
+        "passages": len(corpus),
+        "teachers": len(job.teachers),
+        "format": FORMAT_VERSION,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _columns(job: _Job) -> list[Any]:
+    """The Arrow fields, in the order `Prepared` reads them."""
+    import pyarrow as pa
+
+    def ids(tokenizer: PieceTokenizer) -> Any:
+        return pa.list_(pa.uint16() if tokenizer.vocab_size <= 65536 else pa.uint32())
+
+    word = pa.list_(pa.uint16())
+    fields = [("hash", pa.uint64()), ("words", pa.uint16())]
+    fields += [("ids", ids(job.student)), ("first", word), ("last", word), ("kind", pa.list_(pa.uint8()))]
+    for t, teacher in enumerate(job.teachers):
+        fields += [
+            (f"ids{t}", ids(teacher)),
+            (f"first{t}", word),
+            (f"last{t}", word),
+            (f"map{t}", pa.list_(pa.int16())),
+        ]
+    return [pa.field(name, kind, nullable=False) for name, kind in fields]
+
+
+def _arrow(field: Any, arrays: dict[str, Array]) -> Any:
+    """One column; list columns take the offsets of the side they belong to (a map that of the student)."""
+    import pyarrow as pa
+
+    values = arrays[field.name]
+    if not pa.types.is_list(field.type):
+        return pa.array(values, field.type)
+    number = "" if field.name.startswith("map") else field.name.lstrip("abcdefghijklmnopqrstuvwxyz")
+    flat = pa.array(np.ascontiguousarray(values, field.type.value_type.to_pandas_dtype()))
+    return pa.ListArray.from_arrays(
+        pa.array(arrays[f"offsets{number}"].astype(np.int32)), flat, type=field.type
+    )
+
+
+def _blocks(corpus: Passages, job: _Job, workers: int | None) -> Iterator[dict[str, Array]]:
+    """The arrays of each record batch, in order."""
+    starts = range(0, len(corpus), ROWS)
+
+    def texts(start: int) -> list[str]:
+        return corpus.texts(range(start, min(start + ROWS, len(corpus))))
+
+    processes = min(workers or len(os.sched_getaffinity(0)), len(starts))
+    if processes <= 1:
+        yield from (_block(job, texts(start)) for start in starts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_start_worker, initargs=(job,)
+    ) as pool:
+        running: deque[Future[dict[str, Array]]] = deque()
+        try:
+            for start in starts:
+                running.append(pool.submit(_work, texts(start)))
+                if len(running) > processes + 1:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a text worker died: too little memory, or a script that runs Limbeck without "
+                "`if __name__ == '__main__':`; add that line, or prepare with workers=1"
+            ) from error
+        finally:
+            for future in running:
+                future.cancel()
+
+
+_JOB: _Job | None = None
+
+
+def _start_worker(job: _Job) -> None:
+    """Runs once in each worker process."""
+    global _JOB
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    _JOB = job
+
+
+def _work(texts: list[str]) -> dict[str, Array]:
+    assert _JOB is not None
+    return _block(_JOB, texts)
+
+
+def _block(job: _Job, texts: list[str]) -> dict[str, Array]:
+    """Encode and align one record batch: the columns of `_columns` and the offsets of each side."""
+    characters = Characters(texts)
+    words = Words.of(texts, characters)
+    student = locate(job.student.encode(texts, characters), characters, words)
+    kind = kinds(student, words, job.student.starts_word, job.student.marks_spaces)
+    keep, _ = cut(student, words, job.student.limit)
+    arrays: dict[str, Array] = {"kind": kind[keep]}
+    arrays |= _side(student, words, keep, "")
+    for t, (tokenizer, gold_map) in enumerate(zip(job.teachers, job.gold_maps, strict=True)):
+        teacher = locate(tokenizer.encode(texts, characters), characters, words)
+        kept, lost = cut(teacher, words, tokenizer.limit)
+        arrays |= _side(teacher, words, kept, str(t))
+        arrays[f"map{t}"] = align(student, teacher, words, kind, gold_map, lost)[keep]
+    return arrays
+
+
+def _side(pieces: Any, words: Words, keep: npt.NDArray[np.bool_], number: str) -> dict[str, Array]:
+    """The kept pieces of one side, words counted within the passage."""
+    row = pieces.row[keep]
+    base = words.offsets[row]
+    none = (pieces.last < pieces.first)[keep]
+    counts = np.bincount(row, minlength=len(words.offsets) - 1)
+    return {
+        f"offsets{number}": np.concatenate([[0], np.cumsum(counts)]),
+        f"ids{number}": pieces.ids[keep],
+        f"first{number}": np.where(none, 1, pieces.first[keep] - base).astype(np.uint16),
+        f"last{number}": np.where(none, 0, pieces.last[keep] - base).astype(np.uint16),
+    }

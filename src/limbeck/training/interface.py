@@ -1,0 +1,111 @@
+"""What a stage and the loop hand each other: step, source, settings, result, two early ends."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from limbeck.training.engine import EngineSettings
+from limbeck.training.optimiser import OptimiserSettings
+
+BEST_METRIC = "valid_nats"
+"""The evaluation's figure that decides which weights are the best; lower is better."""
+
+
+class TrainingDiverged(Exception):  # noqa: N818 - says what happened
+    """Training cannot go on: a loss, a gradient or an evaluation is not finite. One line, exit code 1."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Stopped by Ctrl-C or SIGTERM after a whole step, with everything saved. Exit code 130."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StepContext:
+    """Where in the run a step is. `step` counts from 0; `steps` is the total, which `--extend` raises."""
+
+    step: int
+    steps: int
+
+    @property
+    def progress(self) -> float:
+        """0 in the first step, 1 in the last; for whatever runs from a first to a last value."""
+        return self.step / max(1, self.steps - 1)
+
+
+Metrics = Mapping[str, tuple[float | Tensor, float | Tensor]]
+"""Name -> (sum, weight), scalars; the log shows sums over weights."""
+
+Step = Callable[[nn.Module, Any, StepContext], tuple[Tensor, int, Metrics]]
+"""`step(module, batch, context) -> (loss_sum, count, metrics)`.
+
+Only the module's forward may be called. `loss_sum` is a scalar summed (not averaged) over the batch's
+`count` slots; without slots it is a zero that still depends on the module's output, so that every process
+back-propagates.
+"""
+
+
+class BatchSource(Protocol):
+    """Batches as a pure function of the step: nothing to save, and a resumed run sees the same ones."""
+
+    def micro_batches(self, step: int) -> Sequence[Any]:
+        """This process's micro-batches of step `step` (from 0), at least one; draws no global random numbers.
+
+        Each has `count` (slots), `tokens` (fed, without padding) and `to(device)`, which returns it on a
+        device.
+        """
+
+
+class TrainSettings(OptimiserSettings, EngineSettings, Protocol):
+    """The recipe's `[train]` as far as the loop reads it. An interval of 0 means: at the end only."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+
+    @property
+    def warmup(self) -> float:
+        """Share of the steps in which the learning rate climbs."""
+
+    @property
+    def schedule(self) -> str:
+        """`linear`, `cosine` or `constant`."""
+
+    @property
+    def clip(self) -> float | None:
+        """Largest gradient norm; 0 or None: no limit."""
+
+    @property
+    def log_every(self) -> int:
+        """Steps between lines of metrics."""
+
+    @property
+    def eval_every(self) -> int | None:
+        """Steps between evaluations."""
+
+    @property
+    def save_every(self) -> int | None:
+        """Steps between checkpoints."""
+
+    @property
+    def keep(self) -> int:
+        """Checkpoints kept, at least one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What a finished run says: seconds and tokens of all its sessions together, memory in bytes.
+
+    `metrics` is the last evaluation; `best` its lowest `valid_nats` over the run, reached after step
+    `best_step`.
+    """
+
+    steps: int
+    tokens: int
+    seconds: float
+    peak_memory: int
+    peak_device_memory: int
+    best: float | None
+    best_step: int | None
+    metrics: dict[str, float]

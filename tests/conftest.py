@@ -1,0 +1,50 @@
+"""Offline, one thread, and a cache of the tests' own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before transformers or limbeck are imported anywhere, and inherited by the processes that tests start.
+_CACHE = tempfile.TemporaryDirectory(prefix="limbeck-tests-", ignore_cleanup_errors=True)
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["LIMBECK_CACHE"] = _CACHE.name
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_seed() -> None:
+    """Every test starts from the same global random state, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test alone."""
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`checkpoint(family, **options)` as `make_checkpoint`, made once; not to be changed by a test."""
+    from tests.models import make_checkpoint
+
+    root = tmp_path_factory.mktemp("checkpoints")
+    made: dict[str, Path] = {}
+
+    def get(family: str, **options: Any) -> Path:
+        key = repr((family, sorted(options.items())))
+        if key not in made:
+            made[key] = make_checkpoint(family, root / f"{len(made)}-{family}", **options)
+        return made[key]
+
+    return get

@@ -1,0 +1,251 @@
+"""The run directory: atomic files, refusals, lock, metrics."""
+
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from limbeck.errors import UserError
+from limbeck.run import Run, atomic_folder, atomic_write, cache_dir, clean_temporary, environment
+
+FIELDS: dict[str, object] = {
+    "seed": 1,
+    "train.steps": 10,
+    "train.betas": (0.9, 0.99),
+    "text.train": ["a.txt"],
+}
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Refuses files over 4 KiB, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "here"))
+    assert cache_dir() == tmp_path / "here"
+    monkeypatch.delenv("LIMBECK_CACHE")
+    assert cache_dir() == Path.home() / ".cache" / "limbeck"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_atomic_write_replaces(tmp_path: Path, durable: bool) -> None:
+    path = tmp_path / "new" / "file"
+    atomic_write(path, "älter\n", durable=durable)
+    atomic_write(path, b"newer", durable=durable)
+    assert path.read_bytes() == b"newer"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_atomic_write_on_a_full_disk_keeps_the_old_file(tmp_path: Path, small_files: None) -> None:
+    path = tmp_path / "file"
+    atomic_write(path, "old")
+    with pytest.raises(UserError, match=r"cannot write .*file: .*free space") as caught:
+        atomic_write(path, "x" * 5000)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_atomic_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "folder"
+    with atomic_folder(path) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a").write_text("1")
+        assert not path.exists()
+    with atomic_folder(path) as folder:
+        (folder / "b").write_text("2")
+    assert [p.name for p in path.iterdir()] == ["b"]
+    with pytest.raises(FileNotFoundError), atomic_folder(path) as folder:
+        (folder / "no such folder" / "c").write_text("3")
+    assert [p.name for p in path.iterdir()] == ["b"]
+    assert [p.name for p in path.parent.iterdir()] == ["folder"]
+
+
+def test_atomic_folder_leaves_other_errors_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "folder"):
+        (tmp_path / "corpus.txt").read_text()
+
+
+def test_full_disk_told_by_a_rust_library(tmp_path: Path, small_files: None) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    with (
+        pytest.raises(UserError, match="free space"),
+        atomic_folder(tmp_path / "model") as folder,
+    ):
+        save_file({"a": torch.zeros(5000)}, folder / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_where_a_folder_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose a folder"):
+        atomic_write(tmp_path / "file" / "below", "x")
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        Run.open(tmp_path / "file", "", FIELDS)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="choose a folder that can be written"):
+        Run.open(tmp_path / "run", "", FIELDS)
+
+
+def test_clean_temporary(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-step-1-77").mkdir()
+    (tmp_path / ".tmp-step-1-77" / "x").write_text("")
+    (tmp_path / ".tmp-status.json-77").write_text("")
+    (tmp_path / "kept").write_text("")
+    clean_temporary(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+    clean_temporary(tmp_path / "absent")
+
+
+def test_open_writes_recipe_and_environment(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", "seed = 1\n", FIELDS) as run:
+        logging.getLogger("limbeck.anywhere").info("hello")
+        run.note("only here")
+    assert (run.folder / "recipe.toml").read_text() == "seed = 1\n"
+    text = (run.folder / "environment.json").read_text()
+    assert json.loads(text)["versions"]["torch"].startswith("2.")
+    assert os.uname().nodename not in text.replace("Linux", "")
+    log = (run.folder / "log.txt").read_text()
+    assert "INFO hello" in log
+    assert "INFO only here" in log
+    logging.getLogger("limbeck.anywhere").warning("after the end")
+    assert (run.folder / "log.txt").read_text() == log
+
+
+def test_environment_names_no_place() -> None:
+    assert str(Path.home()) + "/" not in json.dumps(environment())
+
+
+def test_changed_environment_is_said(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", "", FIELDS) as run:
+        run.record_environment(threads=2)
+    with Run.open(tmp_path / "run", "", FIELDS) as run:
+        run.record_environment(threads=1)
+    assert "threads (was 2, now 1)" in (run.folder / "log.txt").read_text()
+
+
+def test_resume_is_refused_naming_every_changed_field(tmp_path: Path) -> None:
+    Run.open(tmp_path, "", FIELDS).close()
+    Run.open(tmp_path, "", FIELDS).close()
+    changed = FIELDS | {"seed": 2, "text.train": ["b.txt"], "distill.kd": 0.5}
+    with pytest.raises(UserError) as caught:
+        Run.open(tmp_path, "", changed)
+    for part in (
+        "distill.kd (was null, now 0.5)",
+        "seed (was 1, now 2)",
+        'text.train (was ["a.txt"], now ["b.txt"])',
+    ):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    Run.open(tmp_path, "", FIELDS).close()  # the refusal changed nothing and gave the lock back
+
+
+def test_extend_lets_only_steps_grow(tmp_path: Path) -> None:
+    Run.open(tmp_path, "", FIELDS).close()
+    with pytest.raises(UserError, match="--extend"):
+        Run.open(tmp_path, "", FIELDS | {"train.steps": 20})
+    with pytest.raises(UserError, match=r"train\.steps \(was 10, now 5\); set it back"):
+        Run.open(tmp_path, "", FIELDS | {"train.steps": 5}, extend=True)
+    with pytest.raises(UserError, match="seed"):
+        Run.open(tmp_path, "", FIELDS | {"train.steps": 20, "seed": 2}, extend=True)
+    first = Run.open(tmp_path, "", FIELDS)
+    first.close()
+    with Run.open(tmp_path, "", FIELDS | {"train.steps": 20}, extend=True) as run:
+        assert run.fingerprint == first.fingerprint
+    Run.open(tmp_path, "", FIELDS | {"train.steps": 20}).close()
+
+
+def test_foreign_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.doc").write_text("")
+    with pytest.raises(UserError, match=r"holds letter\.doc but no run"):
+        Run.open(tmp_path, "", FIELDS)
+
+
+def test_second_process_is_refused(tmp_path: Path) -> None:
+    code = "import pathlib, sys, limbeck.run as run; run.Run.open(pathlib.Path(sys.argv[1]), '', {})"
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    with Run.open(tmp_path, "", {}):
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            env=environ,
+            check=False,
+        )
+        assert "is in use by another process" in other.stderr
+        with pytest.raises(UserError, match="in use"):
+            Run.open(tmp_path, "", {})
+    Run.open(tmp_path, "", {}).close()
+
+
+def test_metrics_are_cut_back(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "", {}) as run:
+        run.log_metrics({"step": 1, "loss": 0.5})
+        position = run.metrics_position()
+        run.log_metrics({"step": 2, "loss": float("nan")})
+        lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+        assert lines == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": None}]
+        run.cut_metrics(position)
+        run.log_metrics({"step": 2, "loss": 0.25})
+    assert [json.loads(x)["step"] for x in run.metrics.read_text().splitlines()] == [1, 2]
+
+
+def test_metrics_start_again_without_a_checkpoint(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "", {}) as run:
+        run.log_metrics({"step": 1})
+    with Run.open(tmp_path, "", {}) as run:
+        assert run.metrics.read_text() == ""
+        run.checkpoints.mkdir()
+        (run.checkpoints / "step-00000001").mkdir()
+        run.log_metrics({"step": 1})
+    with Run.open(tmp_path, "", {}) as run:
+        assert run.metrics.read_text() != ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["log.txt", "metrics.jsonl"])
+def test_full_disk_in_log_and_metrics_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    (tmp_path / "affecting.json").write_text("{}")
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    run = Run.open(tmp_path, "", {})
+    write = run.note if name == "log.txt" else lambda line: run.log_metrics({"step": line})
+    with pytest.raises(UserError, match=rf"{name}: No space left"):
+        write("a line")
+    with pytest.raises(UserError, match="No space left"):
+        run.close()
+    run.close()
+    logging.getLogger("limbeck").info("no longer written there")
+
+
+def test_status(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "", {}) as run:
+        assert run.status() == {}
+        run.set_status("running", step=3, steps=10)
+        assert run.status() == {"state": "running", "step": 3, "steps": 10}
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", "", {}, main=False) as run:
+        run.log_metrics({"step": 1})
+        run.set_status("running")
+        run.record_environment()
+        run.note("x")
+    assert not (tmp_path / "run").exists()
