@@ -102,9 +102,10 @@ def evaluation_tables(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def demo_tables(result: Mapping[str, Any]) -> Iterator[Table]:
-    """What `demo` shows: its table, and where the report is."""
-    yield "Demo", list(result["columns"]), [list(map(str, row)) for row in result["rows"]]
-    yield "", [], [["report", str(result["report"])]]
+    """What `demo` shows: its tables, how long it took, and where the report is."""
+    for table in result["tables"]:
+        yield table["title"], list(table["columns"]), [list(map(str, row)) for row in table["rows"]]
+    yield "", [], [["time", f"{result['seconds'] / 60:.1f} min"], ["report", str(result["report"])]]
 
 
 def mapping_tables(found: Mapping[str, Any]) -> Iterator[Table]:

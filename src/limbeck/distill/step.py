@@ -1,10 +1,10 @@
-"""The step of multi-teacher distillation (docs/architecture.md §3.1); without teachers it is plain masked-LM training."""
+"""The step of multi-teacher distillation (docs/architecture.md §3.1); without teachers plain masked-LM."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -33,33 +33,48 @@ class Settings(Protocol):
     """The `[distill]` section of a recipe, as far as the step reads it."""
 
     @property
-    def weighting(self) -> str: ...
+    def weighting(self) -> str:
+        """A key of `DEFAULT_TEMPERATURE`."""
+
     @property
-    def weighting_temperature(self) -> float | None: ...
+    def weighting_temperature(self) -> float | None:
+        """τ; None: the weighting's default."""
+
     @property
-    def mixture(self) -> str: ...
+    def mixture(self) -> str:
+        """One of `weighting.MIXTURES`."""
+
     @property
-    def temperature(self) -> float: ...
+    def temperature(self) -> float:
+        """T of teachers and student in the loss."""
+
     @property
-    def kd(self) -> float: ...
+    def kd(self) -> float:
+        """λ_kd in the first step; λ_ce is the rest."""
+
     @property
-    def kd_final(self) -> float | None: ...
+    def kd_final(self) -> float | None:
+        """λ_kd in the last step; None: as in the first."""
 
 
 class Progress(Protocol):
     """Where the training stands: the 0-based step and the number of steps."""
 
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """Steps done."""
+
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """Steps in all."""
 
 
 @dataclass(frozen=True)
 class Targets:
     """What the teachers say of a batch's S slots together.
 
-    target: float32 [S, V], rows sum to 1 where covered and to 0 elsewhere; weights: float32 [T, S]; covered: bool [T, S].
+    target: float32 [S, V], rows sum to 1 where covered and to 0 elsewhere; weights: float32 [T, S], columns
+    sum to 1 where covered; covered: bool [T, S], a teacher without a prior covers nothing.
     """
 
     target: torch.Tensor
@@ -70,8 +85,8 @@ class Targets:
 class DistillStep:
     """`step(module, batch, progress) -> (loss_sum, count, metrics)` for the loop.
 
-    The share kd runs linearly from `kd` to `kd_final` over the training; ce = 1 − kd. Without teachers the loss is the
-    plain cross-entropy.
+    The share kd runs linearly from `kd` to `kd_final` over the training; ce = 1 − kd. Without teachers the
+    loss is the plain cross-entropy.
     """
 
     def __init__(self, placed: Sequence[Placed], settings: Settings, vocabulary: int) -> None:
@@ -85,8 +100,10 @@ class DistillStep:
         last = first if self.settings.kd_final is None else self.settings.kd_final
         return first + (last - first) * progress.step / max(1, progress.steps - 1)
 
-    def __call__(self, module: nn.Module, batch: Batch, progress: Progress) -> tuple[torch.Tensor, int, Metrics]:
-        """Loss summed over the batch's slots; the loop divides by the count over all micro-batches and ranks."""
+    def __call__(
+        self, module: nn.Module, batch: Batch, progress: Progress
+    ) -> tuple[torch.Tensor, int, Metrics]:
+        """Loss summed over the batch's slots; the loop divides by the count over micro-batches and ranks."""
         targets = self.targets(batch) if self.placed else None
         logits = module(batch.input_ids, batch.attention_mask, batch.position)
         if targets is None:
@@ -99,7 +116,7 @@ class DistillStep:
             logits, batch.gold, target, has_target, kd, 1.0 - kd, self.settings.temperature
         )
         taught = has_target.float().sum()
-        metrics: Metrics = {"ce": (ce_values.sum(), batch.count), "loss": (loss.detach(), batch.count)}
+        metrics: Metrics = {"ce": (ce_values.sum(), batch.count)}
         if targets is not None:
             metrics["kd"] = (kd_values.sum(), taught)
             metrics |= self._teacher_metrics(targets)
@@ -120,14 +137,21 @@ class DistillStep:
             if t != 1.0:
                 at_t.append(self._project(placed, logits / (c * t), kind, slot, device))
         stats = weighting_.stats(at_one, batch.gold, slots, self.vocabulary, self.settings.weighting)
+        log_priors = [math.log(p.prior) if p.prior > 0 else -math.inf for p in self.placed]
+        priors = torch.tensor(log_priors, device=device)
+        stats = replace(stats, covered=stats.covered & torch.isfinite(priors)[:, None])
         scores = weighting_.scores(self.settings.weighting, stats, batch.passage)
-        priors = torch.tensor([math.log(p.prior) if p.prior > 0 else -math.inf for p in self.placed], device=device)
         weights = weighting_.weights(scores, priors, self.weighting_temperature, stats.covered)
         target, _, _ = weighting_.mix(at_t or at_one, weights, slots, self.vocabulary, self.settings.mixture)
-        return Targets(target, weights, stats.covered & torch.isfinite(priors)[:, None])
+        return Targets(target, weights, stats.covered)
 
     def _project(
-        self, placed: Placed, logits: torch.Tensor, kind: torch.Tensor, slot: torch.Tensor, device: torch.device
+        self,
+        placed: Placed,
+        logits: torch.Tensor,
+        kind: torch.Tensor,
+        slot: torch.Tensor,
+        device: torch.device,
     ) -> Projected:
         mass, inexpressible = placed.projection.project(torch.softmax(logits, dim=-1), kind)
         return Projected(

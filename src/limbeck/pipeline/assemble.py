@@ -5,30 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from limbeck.distill.step import Placed
-from limbeck.errors import UserError
 from limbeck.recipe import Recipe
 from limbeck.run import atomic_folder, cache_dir
-from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm
+from limbeck.teachers.families import piece_limit
+from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm, load_tokenizer
 from limbeck.teachers.projection import Projection
 from limbeck.teachers.teacher import Teacher, load_teacher
 from limbeck.text.corpus import Corpus, build_corpus, overlap
+from limbeck.text.mixing import mix64
 from limbeck.text.pieces import PieceTokenizer, train_tokenizer
 from limbeck.text.prepare import Prepared, prepare
-from limbeck.text.mixing import mix64
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 log = logging.getLogger("limbeck")
 
-# Evaluation masks words by this seed and mask-plan variant 0, whatever the recipe's seed, so that runs compare.
+# Evaluation masks words by this seed and mask-plan variant 0, whatever the recipe's seed: runs compare.
 EVALUATION_SEED = 0
 # Passages of the training text that no student trains on; the teachers' temperatures are fitted on them.
 CALIBRATION_PASSAGES = 256
@@ -59,7 +60,7 @@ class Assembled:
 
 
 def sample_rows(corpus: Corpus, count: int, salt: int) -> Rows:
-    """Rows of `count` passages (all if fewer), chosen by their hashes: independent of the order of the text; ascending."""
+    """Rows of `count` passages (all if fewer), ascending; chosen by hash, whatever the order of the text."""
     order = np.argsort(mix64(corpus.hashes ^ mix64(np.uint64(salt))), kind="stable")
     return np.sort(order[:count]).astype(np.int64)
 
@@ -81,43 +82,35 @@ def read_text(recipe: Recipe, progress: Progress | None = None) -> tuple[Corpus,
             on_error=section.on_error,
             cache=cache_dir() / "text",
             label=label,
-            progress=None if progress is None else lambda done, total: progress(f"reading {label}", done, total),
+            progress=None if progress is None else partial(progress, f"reading {label}"),
         )
 
     return build(tuple(section.train), "text.train"), build(tuple(section.valid), "text.valid")
 
 
 def student_tokenizer(
-    recipe: Recipe, corpus: Corpus, teachers: dict[str, PreTrainedTokenizerFast], source: PreTrainedTokenizerFast | None
+    recipe: Recipe,
+    corpus: Corpus,
+    teachers: dict[str, PreTrainedTokenizerFast],
+    source: PreTrainedTokenizerFast | None,
 ) -> PreTrainedTokenizerFast:
-    """The student's tokenizer: trained on the text, a teacher's, one on disk or the hub, or the source model's own."""
+    """The student's tokenizer: of the model it starts from, trained, a teacher's, or from disk or the hub."""
     named = recipe.student.tokenizer
-    if named is None:
-        if source is None:
-            raise UserError('[student] tokenizer is missing: give "train:wordpiece:8000", "teacher:NAME" or a path')
+    if source is not None:
         return source
+    assert named is not None, "the recipe gives every student built new a tokenizer"
     if named.startswith("teacher:"):
-        name = named.removeprefix("teacher:")
-        if name not in teachers:
-            known = ", ".join(teachers) or "there are none"
-            raise UserError(f'[student] tokenizer = "{named}": no teacher has that name; teachers: {known}')
-        return teachers[name]
+        return teachers[named.removeprefix("teacher:")]  # the recipe has checked the name
     if named.startswith("train:"):
         return _trained_tokenizer(named.removeprefix("train:"), corpus)
-    from limbeck.teachers.masked_lm import load_tokenizer
-
     return load_tokenizer(named, what="student.tokenizer")
 
 
 def _load_source(init: str, teachers: list[Teacher]) -> tuple[MaskedLM, PreTrainedTokenizerFast]:
     """The model that the student starts from: a teacher, or a checkpoint."""
-    if init.startswith("teacher:"):
-        name = init.removeprefix("teacher:")
-        for teacher in teachers:
-            if teacher.name == name:
-                return teacher.module, teacher.tokenizer.hf
-        known = ", ".join(t.name for t in teachers) or "there are none"
-        raise UserError(f'[student] init = "{init}": no teacher has that name; teachers: {known}')
+    if init.startswith("teacher:"):  # the recipe has checked the name
+        teacher = next(t for t in teachers if t.name == init.removeprefix("teacher:"))
+        return teacher.module, teacher.tokenizer.hf
     module, tokenizer, _ = load_masked_lm(init, device="cpu", what="student.init")
     return module, tokenizer
 
@@ -137,11 +130,11 @@ def _trained_tokenizer(spec: str, corpus: Corpus) -> PreTrainedTokenizerFast:
         trained = train_tokenizer(spec, texts())
         with atomic_folder(folder) as temporary:
             trained.save_pretrained(temporary)
-    return AutoTokenizer.from_pretrained(folder)
+    return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
 
 
 def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
-    """Reads text, loads teachers, trains or loads the student's tokenizer, aligns, and calibrates.
+    """Reads text, loads teachers, trains or loads the student's tokenizer, and aligns.
 
     Raises:
         UserError: anything in text, teachers or tokenizers that the user can mend.
@@ -165,12 +158,17 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
     chosen = student_tokenizer(
         recipe, train_corpus, {t.name: t.tokenizer.hf for t in teachers}, source_tokenizer
     )
-    student = PieceTokenizer.from_hf(chosen, limit=recipe.student.max_length, name="the student")
+    limit = recipe.student.max_length
+    if source is not None:  # a model has no more positions than it was trained with
+        limit = min(limit, piece_limit(source.model) or limit)
+    student = PieceTokenizer.from_hf(chosen, limit=limit, name="the student")
     width = source.width if source is not None else student.vocab_size
     placed = [
         Placed(
             teacher,
-            Projection.build(teacher.tokenizer, student, teacher_width=teacher.module.width, student_width=width),
+            Projection.build(
+                teacher.tokenizer, student, teacher_width=teacher.module.width, student_width=width
+            ),
             spec.prior,
         )
         for teacher, spec in zip(teachers, recipe.teachers, strict=True)
@@ -184,7 +182,7 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
             [p.projection.gold_map for p in placed],
             cache=cache_dir() / "prepared",
             workers=recipe.text.workers,
-            progress=None if progress is None else lambda done, total: progress(f"aligning {label}", done, total),
+            progress=None if progress is None else partial(progress, f"aligning {label}"),
         )
 
     train, valid = align(train_corpus, "text.train"), align(valid_corpus, "text.valid")

@@ -12,10 +12,16 @@ import torch
 
 from limbeck.distill.step import DistillStep
 from limbeck.pipeline.assemble import Assembled, Progress, assemble
-from limbeck.pipeline.train import build, prepared_teachers, training_batches
+from limbeck.pipeline.train import (
+    build,
+    check_place,
+    existing,
+    prepared_teachers,
+    student_sees,
+    training_batches,
+)
 from limbeck.recipe import Recipe
-from limbeck.tasks.mlm_words import autocast
-from limbeck.training.engine import choose_device, choose_precision
+from limbeck.training.engine import Autocast, choose_device, choose_precision
 from limbeck.training.loop import StepContext
 from limbeck.training.optimiser import adamw
 
@@ -26,12 +32,13 @@ def check(recipe: Recipe, progress: Progress | None = None) -> dict[str, Any]:
     """Prepares text and teachers as a run would, times a few steps, and writes nothing but the cache.
 
     Returns:
-        JSON-ready: text, teachers (the table shown before training), student, steps and tokens, estimated seconds, disk.
+        JSON-ready: text, teachers (the table shown before training), student, steps and tokens, estimated
+        seconds, disk.
 
     Raises:
         UserError: whatever would stop the run.
     """
-    choose_precision(recipe.train.precision, choose_device(recipe.train.device))
+    check_place(recipe, Path(recipe.output))
     made = assemble(recipe, progress)
     teachers = prepared_teachers(made, None, progress)
     return {
@@ -55,10 +62,9 @@ def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:
     device = choose_device(recipe.train.device)
     module = build(made).to(device)
     module.train()
-    sees = recipe.distill.student_sees
-    if sees == "auto":
-        sees = "mask" if made.placed else "bert"
-    source = training_batches(made, sees)
+    dtype = choose_precision(recipe.train.precision, device)
+    forward = Autocast(module, device, dtype) if dtype else module
+    source = training_batches(made)
     step = DistillStep(made.placed, recipe.distill, module.width)
     optimiser = adamw(module, recipe.train)
     seconds, tokens, fed = [], 0, 0
@@ -68,9 +74,8 @@ def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:
         began = time.perf_counter()
         batches = source.micro_batches(number)
         for batch in batches:
-            with autocast(device, recipe.train.precision):
-                loss, count, _ = step(module, batch.to(device), StepContext(number, TIMED_STEPS))
-            (loss / count).backward()
+            loss, count, _ = step(forward, batch.to(device), StepContext(number, TIMED_STEPS))
+            torch.autograd.backward(loss / max(1, count))
             tokens += batch.tokens
             fed += batch.input_ids.numel()
         optimiser.step()
@@ -78,13 +83,14 @@ def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:
         seconds.append(time.perf_counter() - began)
     per_step = statistics.median(seconds[1:])  # the first one warms up
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
-    # A checkpoint holds weights and two moments; beside those kept there is one being written, the best and the last model.
+    # A checkpoint holds weights and two moments; beside those kept there are one being written, and the best
+    # and the last model.
     disk = weights * (3 * (recipe.train.keep + 1) + 2)
     return {
         "student": {
             "parameters": sum(p.numel() for p in module.parameters()),
             "vocabulary": made.student_tokenizer.vocab_size,
-            "student_sees": sees,
+            "student_sees": student_sees(made),
         },
         "steps": recipe.train.steps,
         "steps_per_epoch": source.steps_per_epoch,
@@ -95,10 +101,5 @@ def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:
         "seconds_per_step": per_step,
         "seconds": per_step * recipe.train.steps,
         "disk_bytes": disk,
-        "disk_free_bytes": shutil.disk_usage(_existing(Path(recipe.output))).free,
+        "disk_free_bytes": shutil.disk_usage(existing(Path(recipe.output))).free,
     }
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder above `path` that is there."""
-    return next(p for p in (path, *path.absolute().parents) if p.is_dir())

@@ -1,4 +1,7 @@
-"""What is known of the teachers before training: calibration, and the table the user sees (docs/architecture.md §3.1)."""
+"""What is known of the teachers before training: calibration, and the table the user sees.
+
+See docs/architecture.md §3.1.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from limbeck.distill.step import DistillStep
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.tasks.mlm_words import Sample, sample_logits
 from limbeck.teachers.calibration import Coverage, fit_temperature
 from limbeck.teachers.masked_lm import MaskedLM
+from limbeck.text.batches import Collator, fixed_batches
 from limbeck.text.words import mask_plan
 
 log = logging.getLogger("limbeck")
@@ -21,17 +26,18 @@ log = logging.getLogger("limbeck")
 # Passages of valid for the teachers' table: a few thousand masked words, in seconds.
 TABLE_PASSAGES = 256
 
+
 def weights_digest(module: MaskedLM) -> str:
-    """blake2b over names and values of all parameters: tells two checkpoints apart whatever they are called."""
+    """blake2b over names and values of all parameters: tells checkpoints apart whatever they are called."""
     digest = hashlib.blake2b(digest_size=8)
     for name, parameter in sorted(module.model.named_parameters()):
         digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def calibrate(made: Assembled, progress: Progress | None = None) -> None:
-    """Sets every teacher's temperature c_t, fitted on the passages set aside, on full logits in its own vocabulary."""
+    """Sets every teacher's temperature c_t, fitted on the passages set aside, on full logits of its own."""
     if not len(made.calibration_rows):
         log.warning("too little training text to set any aside: teachers stay uncalibrated")
         return
@@ -48,7 +54,7 @@ def calibrate(made: Assembled, progress: Progress | None = None) -> None:
 
 
 def teachers_table(made: Assembled, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """One row per teacher, JSON-ready: quality on a sample of valid, coverage and why the rest is not covered, size."""
+    """One row per teacher, JSON-ready: quality on a sample of valid, coverage, reasons for the rest, size."""
     rows: list[dict[str, Any]] = []
     for t, (placed, spec) in enumerate(zip(made.placed, made.recipe.teachers, strict=True)):
         teacher = placed.teacher
@@ -84,7 +90,7 @@ def teachers_table(made: Assembled, progress: Progress | None = None) -> list[di
 
 
 def coverage(made: Assembled, teacher: int) -> tuple[float, dict[str, float]]:
-    """Share of the slots of the sample of valid that a teacher covers, and the shares it does not, by reason."""
+    """Share of the slots of the sample of valid that a teacher covers, and of the others by reason."""
     codes = []
     for row in made.valid_rows:
         passage = made.valid.passage(int(row))
@@ -99,3 +105,24 @@ def coverage(made: Assembled, teacher: int) -> tuple[float, dict[str, float]]:
         codes.append(passage.teachers[teacher].map[slots])
     shares = Coverage.count(np.concatenate(codes)).shares()
     return shares.pop("covered"), shares
+
+
+def mean_weights(made: Assembled, weighting: str) -> dict[str, float]:
+    """Mean weight of each teacher over the slots of the sample of valid that all teachers cover."""
+    settings = made.recipe.distill.model_copy(update={"weighting": weighting, "weighting_temperature": None})
+    step = DistillStep(made.placed, settings, made.placed[0].projection.student_width)
+    collator = Collator(
+        made.student_tokenizer,
+        [placed.teacher.tokenizer for placed in made.placed],
+        seed=EVALUATION_SEED,
+        rate=made.recipe.distill.mask,
+        student_sees="mask",
+    )
+    total = torch.zeros(len(made.placed))
+    slots = 0
+    for batch in fixed_batches(made.valid, collator, made.valid_rows, 64):
+        targets = step.targets(batch)
+        together = targets.covered.all(0)
+        total += targets.weights[:, together].sum(1)
+        slots += int(together.sum())
+    return {p.teacher.name: float(w) / slots for p, w in zip(made.placed, total, strict=True)}

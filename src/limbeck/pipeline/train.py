@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from limbeck.distill.step import DistillStep
 from limbeck.distill.student import build_student, init_from_layers
+from limbeck.errors import UserError
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
 from limbeck.pipeline.teachers import calibrate, teachers_table, weights_digest
 from limbeck.recipe import Recipe, affecting, to_toml
-from limbeck.run import Run, atomic_folder, atomic_write
+from limbeck.run import Run, atomic_write
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
-from limbeck.tasks.mlm_words import autocast
 from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm
-from limbeck.text.batches import Batch, Collator, TextBatches, fixed_batches
-from limbeck.text.pieces import PieceTokenizer
+from limbeck.text.batches import Collator, TextBatches, fixed_batches
+from limbeck.training.engine import choose_device, choose_precision
 from limbeck.training.loop import TrainResult, train
 
 log = logging.getLogger("limbeck")
@@ -53,6 +54,7 @@ def run(
         UserError: see the parts. TrainingDiverged, Interrupted: see training/loop.py.
     """
     folder = Path(recipe.output) if folder is None else folder
+    check_place(recipe, folder)
     made = assemble(recipe, progress)
     fields = affecting(recipe) | _contents(made)
     with Run.open(folder, to_toml(recipe), fields, extend=extend, resume_hint=resume_hint) as opened:
@@ -61,6 +63,26 @@ def run(
             log.info("%s is finished; nothing to do", folder)
             return done
         return _run(made, opened, progress)
+
+
+def check_place(recipe: Recipe, folder: Path) -> None:
+    """Refuses at once what would otherwise be refused only when text and teachers are ready.
+
+    Raises:
+        UserError: device or precision that this machine lacks, a run directory that cannot be written.
+    """
+    choose_precision(recipe.train.precision, choose_device(recipe.train.device))
+    try:
+        tempfile.TemporaryFile(dir=existing(folder)).close()
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror}; choose another run directory with `output`"
+        ) from error
+
+
+def existing(path: Path) -> Path:
+    """What is there of a path: itself, or the nearest folder above it."""
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
 
 
 def _contents(made: Assembled) -> dict[str, Any]:
@@ -73,16 +95,19 @@ def _contents(made: Assembled) -> dict[str, Any]:
     if made.source is not None:
         found["student.init (contents)"] = weights_digest(made.source)
     for placed in made.placed:
-        found[f"teachers.{placed.teacher.name}.model (contents)"] = weights_digest(placed.teacher.module)
+        name, teacher = f"teachers.{placed.teacher.name}", placed.teacher
+        found[f"{name}.model (contents)"] = weights_digest(teacher.module)
+        found[f"{name}.tokenizer (contents)"] = teacher.tokenizer.fingerprint
     return found
 
 
 def _finished(opened: Run, recipe: Recipe) -> dict[str, Any] | None:
+    """The results, if they are those of all the recipe's steps (not of a run before `--extend`)."""
     path = opened.folder / "results.json"
-    status = opened.status()
-    if status.get("state") != "finished" or status.get("steps") != recipe.train.steps or not path.is_file():
+    if opened.status().get("state") != "finished" or not path.is_file():
         return None
-    return dict(json.loads(path.read_text()))
+    results = dict(json.loads(path.read_text(encoding="utf-8")))
+    return results if results["cost"]["steps"] == recipe.train.steps else None
 
 
 def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, Any]:
@@ -91,10 +116,7 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
         torch.set_num_threads(recipe.train.threads)
     teachers = prepared_teachers(made, opened.folder, progress)
     module = build(made)
-    sees = recipe.distill.student_sees
-    if sees == "auto":
-        sees = "mask" if made.placed else "bert"
-    source = training_batches(made, sees)
+    source = training_batches(made)
     step = DistillStep(made.placed, recipe.distill, module.width)
     tokenizer = made.student_tokenizer.hf
 
@@ -110,29 +132,36 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
         opened,
         seed=recipe.seed,
         save_model=save_model,
-        evaluate=evaluator(made, recipe.train.precision),
+        evaluate=evaluator(made),
     )
-    results = _results(made, opened, teachers, result, sees, progress)
+    results = _results(made, opened, teachers, result, progress)
     atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return results
 
 
 def build(made: Assembled) -> MaskedLM:
-    """The student at its first step; `train.seed` decides its random weights."""
-    recipe = made.recipe
-    torch.manual_seed(recipe.seed)
+    """The student at its first step; the recipe's `seed` decides its random weights.
+
+    One that starts from a model is a copy: of its chosen layers, or of all of it, whatever its family.
+    """
+    student = made.recipe.student
+    torch.manual_seed(made.recipe.seed)
     if made.source is None:
-        return MaskedLM(build_student(recipe.student, made.student_tokenizer.hf), made.student_tokenizer.mask_id)
-    layers = recipe.student.layers
-    if layers is None:
-        layers = tuple(range(int(made.source.model.config.num_hidden_layers)))
-    return MaskedLM(init_from_layers(made.source.model, list(layers)), made.student_tokenizer.mask_id)
+        model = build_student(student.size, made.student_tokenizer.hf)
+    elif student.taken_layers is not None:
+        model = init_from_layers(made.source.model, student.taken_layers)
+    else:
+        model = copy.deepcopy(made.source.model).requires_grad_(True)  # a teacher's own weights are frozen
+    return MaskedLM(model, made.student_tokenizer.mask_id)
 
 
-def prepared_teachers(made: Assembled, folder: Path | None, progress: Progress | None) -> list[dict[str, Any]]:
+def prepared_teachers(
+    made: Assembled, folder: Path | None, progress: Progress | None
+) -> list[dict[str, Any]]:
     """Calibrates the teachers and measures them on a sample of valid; kept in the run directory for a resume.
 
-    A teacher's temperature affects the result, so a resumed run takes it from the file rather than fitting it again.
+    A teacher's temperature affects the result, so a resumed run takes it from the file rather than fitting it
+    again.
     """
     path = None if folder is None else folder / "teachers.json"
     if path is not None and path.is_file():
@@ -148,36 +177,56 @@ def prepared_teachers(made: Assembled, folder: Path | None, progress: Progress |
     return table
 
 
-def training_batches(made: Assembled, sees: str) -> TextBatches:
+def student_sees(made: Assembled) -> str:
+    """What the student is shown at selected words, `mask` or `bert`."""
+    chosen = made.recipe.distill.student_sees
+    if chosen == "auto":
+        return "mask" if made.placed else "bert"
+    return chosen
+
+
+def training_batches(made: Assembled) -> TextBatches:
     """The training text, as the recipe's batches."""
     recipe = made.recipe
-    tokenizers = [placed.teacher.tokenizer for placed in made.placed]
+    if recipe.train.batch > len(made.train_rows):
+        log.warning(
+            "text.train has only %d passages to train on: every step takes all of them, not %d",
+            len(made.train_rows),
+            recipe.train.batch,
+        )
     collator = Collator(
-        made.student_tokenizer, tokenizers, seed=recipe.seed, rate=recipe.distill.mask, student_sees=sees
+        made.student_tokenizer,
+        [placed.teacher.tokenizer for placed in made.placed],
+        seed=recipe.seed,
+        rate=recipe.distill.mask,
+        student_sees=student_sees(made),
     )
     return TextBatches(
         made.train, collator, made.train_rows, batch=recipe.train.batch, micro_batch=recipe.train.micro_batch
     )
 
 
-def evaluator(made: Assembled, precision: str) -> Callable[[nn.Module], dict[str, float]]:
-    """Nats and accuracy per slot on the sample of valid; the student always sees the mask there."""
+def evaluator(made: Assembled) -> Callable[[nn.Module], dict[str, float]]:
+    """Nats and accuracy per slot on the sample of valid; the student always sees the mask there.
+
+    Raises:
+        UserError: the student's tokenizer has no piece for any masked word of the sample.
+    """
     collator = Collator(
         made.student_tokenizer, [], seed=EVALUATION_SEED, rate=made.recipe.distill.mask, student_sees="mask"
     )
-    batches: list[Batch] = []
+    batches = fixed_batches(made.valid, collator, made.valid_rows, 32)
+    slots = sum(batch.count for batch in batches)
+    if slots == 0:
+        raise UserError("text.valid: the student has no piece for any of its masked words; give more text")
 
     def evaluate(module: nn.Module) -> dict[str, float]:
-        if not batches:
-            batches.extend(fixed_batches(made.valid, collator, made.valid_rows, 32))
         device = next(module.parameters()).device
-        nats = hits = slots = 0.0
-        with autocast(device, precision):
-            for batch in (b.to(device) for b in batches):
-                logits = module(batch.input_ids, batch.attention_mask, batch.position).float()
-                nats += float(nn.functional.cross_entropy(logits, batch.gold, reduction="sum"))
-                hits += float((logits.argmax(-1) == batch.gold).sum())
-                slots += batch.count
+        nats = hits = 0.0
+        for batch in (b.to(device) for b in batches):
+            logits = module(batch.input_ids, batch.attention_mask, batch.position).float()
+            nats += float(nn.functional.cross_entropy(logits, batch.gold, reduction="sum"))
+            hits += float((logits.argmax(-1) == batch.gold).sum())
         return {"valid_nats": nats / slots, "valid_accuracy": hits / slots}
 
     return evaluate
@@ -188,11 +237,12 @@ def _results(
     opened: Run,
     teachers: list[dict[str, Any]],
     result: TrainResult,
-    sees: str,
     progress: Progress | None,
 ) -> dict[str, Any]:
     recipe = made.recipe
-    student, _, report = load_masked_lm(opened.folder / "model", device=recipe.train.device, what="the student")
+    student, _, report = load_masked_lm(
+        opened.folder / "model", device=recipe.train.device, what="the student"
+    )
     compared = [Compared("student", student, made.student_tokenizer, "model")]
     compared += [
         Compared(p.teacher.name, p.teacher.module, p.teacher.tokenizer, str(spec.model))
@@ -224,7 +274,7 @@ def _results(
             "parameters": report.parameters,
             "family": report.family,
             "vocabulary": made.student_tokenizer.vocab_size,
-            "student_sees": sees,
+            "student_sees": student_sees(made),
         },
         "weighting": recipe.distill.weighting if made.placed else None,
         "valid": {

@@ -1,14 +1,15 @@
-"""Prepared text → batches of tensors: what the student and every teacher are shown, and the slots they answer for.
+"""Prepared text → batches of tensors: what student and teachers are shown, and the slots they answer for.
 
-A batch is a pure function of the step number, the seed and the prepared text (contract 2 of docs/architecture.md): the
-position in the data *is* the step number, so that a resumed run sees the same batches as one that never stopped.
+A batch is a pure function of the step number, the seed and the prepared text (contract 2 of
+docs/architecture.md): the position in the data *is* the step number, so that a resumed run sees the same
+batches as one that never stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,14 @@ from limbeck.text.words import SHOW_MASK, SHOW_RANDOM, mask_plan
 
 if TYPE_CHECKING:
     from limbeck.text.pieces import PieceTokenizer
-    from limbeck.text.prepare import Prepared, PreparedPassage
+    from limbeck.text.prepared import Prepared, PreparedPassage, Side, TeacherSide
 
 Ints = npt.NDArray[np.int64]
 
-# Passages are sorted by length within pools of this many batches: long enough for little padding, short enough that a
-# batch is still a mixture of the whole text.
-POOL_BATCHES = 32
+# Passages are sorted by length within pools of about so many passages, and at least so many batches: large
+# enough for little padding even where lengths differ as much as those of dictionary entries, small enough
+# that a batch is still a mixture of the whole text.
+POOL_PASSAGES, POOL_BATCHES = 8192, 32
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class TeacherBatch:
 class Batch:
     """What the student is shown, and its S slots.
 
-    input_ids, attention_mask: int64 [B, L]; position: int64 [S], flat positions in B·L; gold: int64 [S], the true piece;
-    kind: int64 [S], `KIND_*` of text/align.py; passage: int64 [S], the row; masked: bool [S], the student sees the mask
-    there; tokens: pieces fed, padding excluded.
+    input_ids, attention_mask: int64 [B, L]; position: int64 [S], flat positions in B·L; gold: int64 [S], the
+    true piece; kind: int64 [S], `KIND_*` of text/align.py; passage: int64 [S], the row; masked: bool [S], the
+    student sees the mask there; tokens: pieces fed, special ones included and padding excluded.
     """
 
     input_ids: torch.Tensor
@@ -72,19 +74,23 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`, except the teachers' parts: each teacher moves its own."""
-        moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, torch.Tensor)
+        }
         return replace(self, **moved)
 
 
 @dataclass(frozen=True)
 class _Selected:
-    """The selected words of a batch on one axis: global word index (ascending) and what the student is shown."""
+    """The selected words of a batch on one axis: word index (ascending) and what the student is shown."""
 
     word: Ints
     show: npt.NDArray[np.uint8]
 
     def find(self, first: Ints, last: Ints) -> tuple[npt.NDArray[np.bool_], Ints]:
-        """For pieces over the words first…last: does one overlap a selected word, and the index of the first such."""
+        """For pieces over the words first…last: is one of them selected, and the index of the first such."""
         index = np.searchsorted(self.word, first)
         inside = np.minimum(index, len(self.word) - 1)
         return (index < len(self.word)) & (self.word[inside] <= last) & (first <= last), inside
@@ -94,9 +100,10 @@ class Collator:
     """Turns prepared passages into batches.
 
     Args:
-        student, teachers: tokenizers in the order of the prepared text (fewer teachers than prepared is allowed: none
-            for a student that learns alone from the same text).
-        seed, rate: of the mask plan. student_sees: `mask` or `bert` (80% mask, 10% random, 10% the word itself).
+        student, teachers: tokenizers in the order of the prepared text (fewer teachers than prepared is
+            allowed: none for a student that learns alone from the same text).
+        seed, rate: of the mask plan. student_sees: `mask` or `bert` (80% mask, 10% random, 10% the word
+            itself).
     """
 
     def __init__(
@@ -148,13 +155,21 @@ class Collator:
             masked=torch.from_numpy(masked),
             tokens=int(attention.sum()),
             teachers=tuple(
-                self._teacher(t, [p.teachers[t] for p in passages], word_base, selected, slots, side.row[slots])
+                self._teacher(
+                    t, [p.teachers[t] for p in passages], word_base, selected, slots, side.row[slots]
+                )
                 for t in range(len(self.teachers))
             ),
         )
 
     def _teacher(
-        self, t: int, passages: Sequence, word_base: Ints, selected: _Selected, slots: Ints, rows: Ints
+        self,
+        t: int,
+        passages: Sequence[TeacherSide],
+        word_base: Ints,
+        selected: _Selected,
+        slots: Ints,
+        rows: Ints,
     ) -> TeacherBatch:
         side = _Side(self.teachers[t], passages, word_base)
         side.ids[selected.find(side.first, side.last)[0]] = self.teachers[t].mask_id
@@ -164,8 +179,10 @@ class Collator:
         position = side.position[side.base[rows[covered]] + piece[covered]]
         return TeacherBatch(input_ids, attention, torch.from_numpy(position), torch.from_numpy(covered))
 
-    def _random_pieces(self, passages: Sequence[PreparedPassage], side: _Side, slots: Ints, variant: int) -> Ints:
-        """One ordinary piece per slot, a pure function of seed, variant, passage and place in the passage."""
+    def _random_pieces(
+        self, passages: Sequence[PreparedPassage], side: _Side, slots: Ints, variant: int
+    ) -> Ints:
+        """One ordinary piece per slot, a pure function of seed, variant, passage and place in it."""
         hashes = np.array([p.hash for p in passages], np.uint64)[side.row[slots]]
         place = (slots - side.base[side.row[slots]]).astype(np.uint64)
         key = mix64(hashes ^ mix64(np.uint64(self.seed) ^ (np.uint64(variant) << np.uint64(32))))
@@ -174,9 +191,11 @@ class Collator:
 
 
 class _Side:
-    """One model's pieces of all passages of a batch on one axis, and where they stand in the padded matrix."""
+    """One model's pieces of all passages of a batch on one axis, and their places in the padded matrix."""
 
-    def __init__(self, tokenizer: PieceTokenizer, sides: Sequence, word_base: Ints) -> None:
+    def __init__(
+        self, tokenizer: PieceTokenizer, sides: Sequence[Side] | Sequence[TeacherSide], word_base: Ints
+    ) -> None:
         self.tokenizer = tokenizer
         self.length = np.array([len(s.ids) for s in sides], np.int64)
         self.base = np.cumsum(self.length) - self.length
@@ -187,7 +206,8 @@ class _Side:
         self.last = np.concatenate([s.last for s in sides]).astype(np.int64) + shift
         fixed = len(tokenizer.prefix) + len(tokenizer.suffix)
         self.width = int(self.length.max()) + fixed
-        pad = self.width - fixed - self.length if tokenizer.padding_side == "left" else np.zeros_like(self.length)
+        left = tokenizer.padding_side == "left"
+        pad = self.width - fixed - self.length if left else np.zeros_like(self.length)
         self.start = pad  # column where the passage's prefix begins
         column = np.arange(len(self.ids)) - self.base[self.row] + len(tokenizer.prefix) + pad[self.row]
         self.position = self.row * self.width + column
@@ -211,12 +231,13 @@ class _Side:
 class TextBatches:
     """The training text as micro-batches, a pure function of the step number.
 
-    Every epoch is a new order and a new variant of the mask plan. Passages of similar length stand together, so that
-    padding stays under 5% of the tokens fed. A rank takes every `world`-th micro-batch's rows, so that the order of text
-    and the masks do not depend on the number of processes.
+    Every epoch is a new order and a new variant of the mask plan. Passages of similar length stand together,
+    so that padding stays under 5% of the tokens fed. A rank takes every `world`-th of a step's passages, so
+    that the order of text and the masks do not depend on the number of processes.
 
     Args:
-        rows: indices of the passages to train on. batch: passages per step over all ranks; micro_batch: at once.
+        rows: indices of the passages to train on. batch: passages per step over all ranks, all rows where
+            there are fewer; micro_batch: at once.
     """
 
     def __init__(
@@ -252,14 +273,14 @@ class TextBatches:
     def _order(self, epoch: int) -> list[Ints]:
         key = mix64(np.uint64(self.collator.seed) ^ mix64(np.uint64(epoch) + np.uint64(1)))
         order = self.rows[np.argsort(mix64(self.prepared.hashes[self.rows] ^ key), kind="stable")]
-        order = order[: self.steps_per_epoch * self.batch]
-        pool = self.batch * POOL_BATCHES
+        pool = max(POOL_BATCHES, POOL_PASSAGES // self.batch)  # batches
+        pools = -(-self.steps_per_epoch // pool)
         lengths = self.prepared.lengths
         batches: list[Ints] = []
-        for start in range(0, len(order), pool):
-            part = order[start : start + pool]
-            part = part[np.argsort(lengths[part], kind="stable")]
-            batches += [part[i : i + self.batch] for i in range(0, len(part), self.batch)]
+        for part in np.array_split(np.arange(self.steps_per_epoch), pools):  # all of about the same size
+            rows = order[part[0] * self.batch : (part[-1] + 1) * self.batch]
+            rows = rows[np.argsort(lengths[rows], kind="stable")]
+            batches += [rows[i : i + self.batch] for i in range(0, len(rows), self.batch)]
         shuffled = np.argsort(mix64(np.arange(len(batches)).astype(np.uint64) ^ key), kind="stable")
         return [batches[i] for i in shuffled]
 

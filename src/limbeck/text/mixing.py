@@ -1,6 +1,7 @@
-"""Pseudo-random numbers that are pure functions of what they are drawn for, the same for ever and on every machine.
+"""Pseudo-random numbers that are pure functions of what they are drawn for.
 
-numpy's generators promise no such thing: their streams may change with a version.
+The same for ever and on every machine; numpy's generators promise no such thing, as their streams may change
+with a version.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def _blocks(corpus: Passages, job: _Job, workers: int | None) -> Iterator[dict[s
     def texts(start: int) -> list[str]:
         return corpus.texts(range(start, min(start + ROWS, len(corpus))))
 
-    processes = min(workers or len(os.sched_getaffinity(0)), len(starts))
+    processes = min(workers or _cores(), len(starts))
     if processes <= 1:
         yield from (_block(job, texts(start)) for start in starts)
         return
@@ -198,6 +198,11 @@ def _blocks(corpus: Passages, job: _Job, workers: int | None) -> Iterator[dict[s
         finally:
             for future in running:
                 future.cancel()
+
+
+def _cores() -> int:
+    """Cores this process may use (macOS cannot tell them from those there are)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _JOB: _Job | None = None
