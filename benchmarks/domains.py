@@ -2,8 +2,8 @@
 
     python benchmarks/domains.py FOLDER
 
-writes {encyclopedia,fiction}.{train,valid}.txt and mixed.train.txt (all the fiction, and as much of the encyclopedia)
-into FOLDER. Non-fiction books are left out. Streams: memory stays flat.
+writes {encyclopedia,fiction}.{train,valid}.txt and mixed.train.txt (all the fiction, and as much of the
+encyclopedia) into FOLDER. Non-fiction books are left out. Streams: memory stays flat.
 """
 
 from __future__ import annotations

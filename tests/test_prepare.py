@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -185,3 +188,32 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="disk"):
         prepare(Broken(list(TEXTS)), vocabulary("wordpiece"), [], [], cache=tmp_path, workers=1)
     assert list(tmp_path.iterdir()) == []
+
+
+UNGUARDED = """
+import sys
+import os
+import subprocess
+import sys
+from pathlib import Path
+from limbeck.text.prepare import prepare
+from tests.vocabularies import Memory, vocabulary
+
+print("the script runs")
+corpus = Memory([f"passage number {i} of a text" for i in range(4097)])
+made = prepare(corpus, vocabulary("wordpiece"), [], [], cache=Path(sys.argv[1]), workers=2)
+print(len(made))
+"""
+
+
+def test_an_unguarded_script_is_not_run_again_by_the_workers(tmp_path: Path) -> None:
+    """`from limbeck import …` in five lines, without `if __name__ == "__main__":`."""
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "cache")],
+        capture_output=True, text=True, env=environment, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["the script runs", "4097"]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 class UserError(Exception):
     """A mistake in what the user gave us.
 
-    The message is one line that says what is wrong and how to mend it. The command line prints it and exits with 2.
+    The message is one line that says what is wrong and how to mend it. The command line prints it and exits
+    with 2.
     """
 
 

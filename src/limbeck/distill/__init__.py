@@ -1,0 +1,1 @@
+"""What the student is taught: weights of the teachers, mixtures, losses, and the step."""

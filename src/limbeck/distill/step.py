@@ -12,7 +12,7 @@ from torch import nn
 
 from limbeck.distill import weighting as weighting_
 from limbeck.distill.losses import fused_slot_loss
-from limbeck.distill.weighting import DEFAULT_TEMPERATURE, Projected
+from limbeck.distill.weighting import DEFAULT_TEMPERATURE, Projected, row_chunks
 from limbeck.teachers.projection import Projection
 from limbeck.teachers.teacher import Teacher
 from limbeck.text.batches import Batch
@@ -82,6 +82,14 @@ class Targets:
     covered: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """The teachers' projected predictions for a batch: at T = 1, for the weights, and at T, for the target."""
+
+    at_one: list[Projected]
+    at_t: list[Projected]
+
+
 class DistillStep:
     """`step(module, batch, progress) -> (loss_sum, count, metrics)` for the loop.
 
@@ -101,10 +109,13 @@ class DistillStep:
         return first + (last - first) * progress.step / max(1, progress.steps - 1)
 
     def __call__(
-        self, module: nn.Module, batch: Batch, progress: Progress
+        self, module: nn.Module, batch: Batch, progress: Progress, said: Predictions | None = None
     ) -> tuple[torch.Tensor, int, Metrics]:
-        """Loss summed over the batch's slots; the loop divides by the count over micro-batches and ranks."""
-        targets = self.targets(batch) if self.placed else None
+        """Loss summed over the batch's slots; the loop divides by the count over micro-batches and ranks.
+
+        `said`: the teachers' predictions, where several students share them.
+        """
+        targets = self.targets(batch, said) if self.placed else None
         logits = module(batch.input_ids, batch.attention_mask, batch.position)
         if targets is None:
             kd, has_target = 0.0, torch.zeros_like(batch.masked)
@@ -123,37 +134,45 @@ class DistillStep:
         return loss, batch.count, metrics
 
     @torch.no_grad()
-    def targets(self, batch: Batch) -> Targets:
-        """The weighted mixture of the teachers' predictions, on the batch's device."""
-        device, slots = batch.gold.device, batch.count
+    def predict(self, batch: Batch) -> Predictions:
+        """What every teacher says, projected; the same for every weighting and mixture."""
+        device, t = batch.gold.device, self.settings.temperature
         at_one: list[Projected] = []
         at_t: list[Projected] = []
         for placed, given in zip(self.placed, batch.teachers, strict=True):
             logits = placed.teacher.logits(given)
             slot = given.slot.to(logits.device)
             kind = batch.kind.to(logits.device)[slot]
-            c, t = placed.teacher.temperature, self.settings.temperature
-            at_one.append(self._project(placed, logits / c, kind, slot, device))
+            c = placed.teacher.temperature
             if t != 1.0:
-                at_t.append(self._project(placed, logits / (c * t), kind, slot, device))
-        stats = weighting_.stats(at_one, batch.gold, slots, self.vocabulary, self.settings.weighting)
+                tempered = _softmax(logits, c * t, torch.empty_like(logits))
+                at_t.append(self._project(placed, tempered, kind, slot, device))
+            at_one.append(self._project(placed, _softmax(logits, c, logits), kind, slot, device))
+        return Predictions(at_one, at_t or at_one)
+
+    @torch.no_grad()
+    def targets(self, batch: Batch, said: Predictions | None = None) -> Targets:
+        """The weighted mixture of the teachers' predictions, on the batch's device; `said` if they are known already."""
+        said = said or self.predict(batch)
+        slots, settings = batch.count, self.settings
+        stats = weighting_.stats(said.at_one, batch.gold, slots, self.vocabulary, settings.weighting)
         log_priors = [math.log(p.prior) if p.prior > 0 else -math.inf for p in self.placed]
-        priors = torch.tensor(log_priors, device=device)
+        priors = torch.tensor(log_priors, device=batch.gold.device)
         stats = replace(stats, covered=stats.covered & torch.isfinite(priors)[:, None])
-        scores = weighting_.scores(self.settings.weighting, stats, batch.passage)
+        scores = weighting_.scores(settings.weighting, stats, batch.passage)
         weights = weighting_.weights(scores, priors, self.weighting_temperature, stats.covered)
-        target, _, _ = weighting_.mix(at_t or at_one, weights, slots, self.vocabulary, self.settings.mixture)
+        target, _, _ = weighting_.mix(said.at_t, weights, slots, self.vocabulary, settings.mixture)
         return Targets(target, weights, stats.covered)
 
     def _project(
         self,
         placed: Placed,
-        logits: torch.Tensor,
+        probs: torch.Tensor,
         kind: torch.Tensor,
         slot: torch.Tensor,
         device: torch.device,
     ) -> Projected:
-        mass, inexpressible = placed.projection.project(torch.softmax(logits, dim=-1), kind)
+        mass, inexpressible = placed.projection.project(probs, kind)
         return Projected(
             slot=slot.to(device),
             mass=mass.to(device),
@@ -164,13 +183,25 @@ class DistillStep:
 
     def _teacher_metrics(self, targets: Targets) -> Metrics:
         slots = targets.weights.shape[1]
-        heaviest = targets.weights.argmax(0)
         taught = targets.covered.any(0)
+        heaviest = (targets.weights == targets.weights.amax(0)) & taught
+        share = heaviest / heaviest.sum(0).clamp_min(1)  # equally heavy teachers share the slot
         together = targets.covered.sum(0) > 1  # a weight says something only where a teacher has company
         metrics: Metrics = {}
         for t, placed in enumerate(self.placed):
             name = placed.teacher.name
             metrics[f"weight/{name}"] = ((targets.weights[t] * together).sum(), together.sum())
             metrics[f"coverage/{name}"] = (targets.covered[t].sum(), slots)
-            metrics[f"heaviest/{name}"] = (((heaviest == t) & taught).sum(), taught.sum())
+            metrics[f"heaviest/{name}"] = (share[t].sum(), taught.sum())
         return metrics
+
+
+def _softmax(logits: torch.Tensor, temperature: float, out: torch.Tensor) -> torch.Tensor:
+    """softmax(logits / temperature) by row, [C, V], into `out`, which may be `logits` itself.
+
+    A fresh [C, V] costs more than the softmax does: the system must find and clear its pages.
+    """
+    for rows in row_chunks(*logits.shape, logits.device):
+        part = logits[rows] if temperature == 1.0 else logits[rows] / temperature
+        out[rows] = torch.softmax(part, dim=-1)
+    return out

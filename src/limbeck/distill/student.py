@@ -32,6 +32,7 @@ REFUSED: dict[str, str] = {
     "luke": _OTHER_INPUT,
     "modernvbert": _OTHER_INPUT,
     "neomme": _OTHER_INPUT,
+    "nystromformer": "it reads passages of one length only",
     "roc_bert": _OTHER_INPUT,
     "tapas": _OTHER_INPUT,
     "ultravbert": _OTHER_INPUT,
@@ -101,7 +102,7 @@ def build_student(
 
     Args:
         section: family and size.
-        tokenizer: of Hugging Face, with a mask and a padding token; the vocabulary is exactly its length.
+        tokenizer: of Hugging Face, with a mask and a padding token; the vocabulary reaches to its largest id.
         dropout: of the body, everywhere; 0 by default, as a small student underfits.
 
     Raises:
@@ -186,7 +187,8 @@ def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
         "cls_token_id": cls,
         "sep_token_id": sep,
     }
-    return {"vocab_size": len(tokenizer)} | ids
+    # Not the number of pieces: a vocabulary may have holes.
+    return {"vocab_size": max(tokenizer.get_vocab().values()) + 1} | ids
 
 
 def _special(tokenizer: PreTrainedTokenizerBase, what: str) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -54,6 +55,11 @@ class Projected:
     inexpressible: Tensor
     tail: Tensor
     kept: Tensor | None = None
+
+    @cached_property
+    def expressible(self) -> Tensor:
+        """1 − u, [C], but summed from its parts: when u is nearly 1 the difference would have few digits."""
+        return self.mass.sum(1) + self.tail
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def stats(
     values = {name: torch.full(shape, math.nan, device=device) for name in names}
     wanted = set(names) if weighting is None else _READS[weighting]
     for t, said in enumerate(projected):
-        covered[t, said.slot] = _expressible(said) >= LEAST_EXPRESSIBLE
+        covered[t, said.slot] = said.expressible >= LEAST_EXPRESSIBLE
         if "log_gold" in wanted:
             own = said.mass.gather(1, gold[said.slot][:, None]).squeeze(1)
             values["log_gold"][t, said.slot] = own.log()
@@ -117,11 +123,6 @@ def stats(
                 largest = mass.topk(2, dim=1).values
                 values["margin"][t, slot] = largest[:, 0] - largest[:, 1]
     return TeacherStats(covered, **values)
-
-
-def _expressible(said: Projected) -> Tensor:
-    """1 − u, [C], but summed from its parts: when u is nearly 1 the difference would have few digits left."""
-    return said.mass.sum(1) + said.tail
 
 
 _READS: dict[str, set[str]] = {
@@ -255,7 +256,7 @@ class _Share:
 def _share(said: Projected, weight: Tensor) -> _Share:
     row = torch.nonzero(weight[said.slot] > 0).squeeze(1)
     # Bounded below: at a T under 1 all that a teacher can express may underflow, and must not become NaN.
-    expressible = _expressible(said)[row].clamp_min(torch.finfo(torch.float32).tiny)
+    expressible = said.expressible[row].clamp_min(torch.finfo(torch.float32).tiny)
     return _Share(row, said.slot[row], weight[said.slot[row]], expressible)
 
 
@@ -274,12 +275,19 @@ def _arithmetic(
     projected: Sequence[Projected], shares: Sequence[_Share], slots: int, vocabulary: int
 ) -> tuple[Tensor, Tensor]:
     device = projected[0].mass.device
-    target, tail = torch.zeros(slots, vocabulary, device=device), torch.zeros(slots, device=device)
-    for said, share in zip(projected, shares, strict=True):
-        factor = share.weight / share.expressible
-        tail.index_add_(0, share.slot, factor * said.tail[share.row])
-        for rows in row_chunks(len(share.row), vocabulary, device):
-            target.index_add_(0, share.slot[rows], said.mass[share.row[rows]].mul_(factor[rows, None]))
+    target, tail = torch.empty(slots, vocabulary, device=device), torch.zeros(slots, device=device)
+    row = torch.zeros(len(shares), slots, dtype=torch.int64, device=device)
+    factor = torch.zeros(len(shares), slots, device=device)  # 0 where a teacher says nothing, whatever its row
+    for t, (said, share) in enumerate(zip(projected, shares, strict=True)):
+        row[t, share.slot] = share.row
+        factor[t, share.slot] = share.weight / share.expressible
+        tail.index_add_(0, share.slot, factor[t, share.slot] * said.tail[share.row])
+    # Slot by slot and not teacher by teacher, so that a part of the target stays in the cache while it grows.
+    for rows in row_chunks(slots, vocabulary, device):
+        part = target[rows].zero_()
+        for t, said in enumerate(projected):
+            if len(shares[t].row):
+                part.addcmul_(said.mass.index_select(0, row[t, rows]), factor[t, rows, None])
     return target, tail
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -160,8 +161,10 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
     )
     limit = recipe.student.max_length
     if source is not None:  # a model has no more positions than it was trained with
-        limit = min(limit, piece_limit(source.model) or limit)
-    student = PieceTokenizer.from_hf(chosen, limit=limit, name="the student")
+        limit = min(limit, piece_limit(source.model) or limit, chosen.model_max_length)
+    chosen = copy.deepcopy(chosen)  # it may be a teacher's
+    chosen.model_max_length = limit
+    student = PieceTokenizer.from_hf(chosen, name="the student")
     width = source.width if source is not None else student.vocab_size
     placed = [
         Placed(

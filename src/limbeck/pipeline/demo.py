@@ -1,4 +1,4 @@
-"""`limbeck demo`: two teachers of different tokenizers, one student of both, and its twin without teachers, on WordNet.
+"""`limbeck demo`: two teachers of different tokenizers, their student, and its twin without teachers, on WordNet.
 
 Every figure it shows is measured in that run. Held-out text is held out by synset.
 """
@@ -49,7 +49,8 @@ def run_demo(
         overrides: recipe fields for all four, such as `train.steps=20`.
 
     Returns:
-        JSON-ready: `tables` (title, columns, rows), `words` (masked words of each half), `weights`, `seconds`, `report`.
+        JSON-ready: `tables` (title, columns, rows), `words` (masked words of each half), `weights`, `seconds`,
+        `report`.
 
     Raises:
         UserError: no WordNet, or the folder cannot be written.
@@ -69,7 +70,9 @@ def run_demo(
         weighting: {half: _weights(folder, recipe, HALVES[half], weighting) for half in ("nouns", "others")}
         for weighting in ("gold", "evidence")
     }
-    report = write_report([folder / name for name in ("student", "alone", "nouns", "others")], folder / "report.md")
+    report = write_report(
+        [folder / name for name in ("student", "alone", "nouns", "others")], folder / "report.md"
+    )
     result = {
         "tables": [_quality(words), _carried(weights)],
         "words": words,
@@ -113,7 +116,9 @@ def _quality(words: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for index, model in enumerate(words["all"]["models"]):
         accuracy = f"{model['headline']['accuracy']:.1%}"
-        rows.append([TITLES[model["name"]], f"{model['parameters']:,}", *(cell(h, index) for h in HALVES), accuracy])
+        rows.append(
+            [TITLES[model["name"]], f"{model['parameters']:,}", *(cell(h, index) for h in HALVES), accuracy]
+        )
     taught = next(d for d in words["all"]["differences"] if d["model"] == "student")["headline"]
     low, high = taught["nats_interval"]
     title = (

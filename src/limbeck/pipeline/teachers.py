@@ -89,6 +89,16 @@ def teachers_table(made: Assembled, progress: Progress | None = None) -> list[di
     return rows
 
 
+def describe(row: dict[str, Any]) -> str:
+    """A row of `teachers_table` as one line for the log."""
+    uncovered = ", ".join(f"{reason} {share:.1%}" for reason, share in row["uncovered"].items())
+    return (
+        f"teacher {row['name']}: {row['parameters']:,} parameters, {row['nats']:.3f} nats per masked word, "
+        f"{row['masked_accuracy']:.1%} right; covers {row['coverage']:.1%} of the slots (not: {uncovered}); "
+        f"{row['vocabulary_projected']:.1%} of its vocabulary projected; temperature {row['temperature']:.2f}"
+    )
+
+
 def coverage(made: Assembled, teacher: int) -> tuple[float, dict[str, float]]:
     """Share of the slots of the sample of valid that a teacher covers, and of the others by reason."""
     codes = []

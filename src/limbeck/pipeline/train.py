@@ -17,10 +17,11 @@ from limbeck.distill.step import DistillStep
 from limbeck.distill.student import build_student, init_from_layers
 from limbeck.errors import UserError
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
-from limbeck.pipeline.teachers import calibrate, teachers_table, weights_digest
+from limbeck.pipeline.teachers import calibrate, describe, teachers_table, weights_digest
 from limbeck.recipe import Recipe, affecting, to_toml
 from limbeck.run import Run, atomic_write
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
+from limbeck.teachers.loading import quiet
 from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm
 from limbeck.text.batches import Collator, TextBatches, fixed_batches
 from limbeck.training.engine import choose_device, choose_precision
@@ -114,15 +115,20 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
     recipe = made.recipe
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    teachers = prepared_teachers(made, opened.folder, progress)
-    module = build(made)
+    try:
+        teachers = prepared_teachers(made, opened.folder, progress)
+        module, evaluate = build(made), evaluator(made)
+    except UserError:
+        _give_back(opened.folder)
+        raise
     source = training_batches(made)
     step = DistillStep(made.placed, recipe.distill, module.width)
     tokenizer = made.student_tokenizer.hf
 
     def save_model(path: Path) -> None:
-        module.model.save_pretrained(path)
-        tokenizer.save_pretrained(path)
+        with quiet():
+            module.model.save_pretrained(path)
+            tokenizer.save_pretrained(path)
 
     result = train(
         module,
@@ -132,11 +138,19 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
         opened,
         seed=recipe.seed,
         save_model=save_model,
-        evaluate=evaluator(made),
+        evaluate=evaluate,
     )
     results = _results(made, opened, teachers, result, progress)
     atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return results
+
+
+def _give_back(folder: Path) -> None:
+    """Frees a run directory in which nothing was trained, so that the mended recipe may have it."""
+    if any(folder.glob("checkpoints/step-*")) or (folder / "best").exists() or (folder / "model").exists():
+        return
+    for name in ("recipe.toml", "environment.json", "teachers.json", "metrics.jsonl", "affecting.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def build(made: Assembled) -> MaskedLM:
@@ -165,14 +179,16 @@ def prepared_teachers(
     """
     path = None if folder is None else folder / "teachers.json"
     if path is not None and path.is_file():
-        table = list(json.loads(path.read_text()))
+        table = list(json.loads(path.read_text(encoding="utf-8")))
         for placed, row in zip(made.placed, table, strict=True):
             placed.teacher.temperature = row["temperature"]
         return table
-    if made.recipe.distill.calibrate:
+    if made.placed and made.recipe.distill.calibrate:
         calibrate(made, progress)
     table = teachers_table(made, progress)
     if path is not None:
+        for row in table:
+            log.info(describe(row))
         atomic_write(path, json.dumps(table, indent=1) + "\n")
     return table
 

@@ -1,0 +1,1 @@
+"""Frozen masked language models and what they say of a text."""

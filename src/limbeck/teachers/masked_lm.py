@@ -18,6 +18,11 @@ from limbeck.errors import UserError
 from limbeck.teachers import families, loading
 
 
+# The CPU's matrix library prepares a kernel for every new shape, at the cost of a product or two, and keeps it in
+# memory; no two batches have the same number of slots, so that number is rounded up for the head.
+SLOT_MULTIPLE = 32
+
+
 class _Gather:
     """Forward pre-hook of the head: passes on the rows of the backbone's output that stand at `position`."""
 
@@ -76,16 +81,17 @@ class MaskedLM(nn.Module):
         inputs: dict[str, Any] = {"input_ids": input_ids, **self._fixed}
         if self._attends:
             inputs["attention_mask"] = attention_mask
-        gathered = position
         if self.model.config.model_type == "xlnet":
             extra, gathered = families.permutation_inputs(input_ids, position, self.mask_id)
             inputs.update(extra)
+        else:
+            gathered = nn.functional.pad(position, (0, -len(position) % SLOT_MULTIPLE))
         self._gather.position = gathered
         try:
             logits: torch.Tensor = self.model(**inputs)[0]
         finally:
             self._gather.position = None
-        return logits
+        return logits[: len(position)]
 
 
 @dataclass(frozen=True)
@@ -143,9 +149,10 @@ def load_masked_lm(
         tokenizer = loading.load_fast_tokenizer(source, where)
         model = loading.load_weights(source, config, dtype, where)
     width = families.logit_width(model)
-    if len(tokenizer) > width:
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= width:
         raise UserError(
-            f"{where} has a tokenizer of {len(tokenizer)} pieces but only {width} logits; "
+            f"{where} has a tokenizer of {largest + 1} pieces but only {width} logits; "
             "give the tokenizer that the model was trained with"
         )
     module = MaskedLM(model, tokenizer.mask_token_id).to(target).eval()

@@ -6,10 +6,12 @@ the number of workers. The folder is named after a fingerprint of everything tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -185,19 +187,36 @@ def _blocks(corpus: Passages, job: _Job, workers: int | None) -> Iterator[dict[s
         running: deque[Future[dict[str, Array]]] = deque()
         try:
             for start in starts:
-                running.append(pool.submit(_work, texts(start)))
+                part = texts(start)
+                with _script_hidden():
+                    running.append(pool.submit(_work, part))
                 if len(running) > processes + 1:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
         except BrokenProcessPool as error:
             raise UserError(
-                "a text worker died: too little memory, or a script that runs Limbeck without "
-                "`if __name__ == '__main__':`; add that line, or prepare with workers=1"
+                "a process that prepares text died, of too little memory as a rule; set text.workers = 1"
             ) from error
         finally:
             for future in running:
                 future.cancel()
+
+
+@contextlib.contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Keeps new processes from running the user's script again.
+
+    `spawn` does that where the script is not guarded by
+    `if __name__ == "__main__":`; they need nothing but Limbeck's own modules.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: vars(main).get(name) for name in ("__file__", "__spec__")}
+    vars(main).update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 def _cores() -> int:
