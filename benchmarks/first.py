@@ -17,18 +17,19 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from limbeck.distill.step import DistillStep
+from limbeck.files import atomic_folder, atomic_write, cache_dir
 from limbeck.pipeline.assemble import Assembled, assemble
 from limbeck.pipeline.teachers import mean_weights
 from limbeck.pipeline.train import build, evaluator, prepared_teachers, training_batches
 from limbeck.recipe import Recipe, load_recipe
-from limbeck.run import atomic_folder, atomic_write, cache_dir, environment
+from limbeck.run import environment
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.tasks.mlm_words import autocast
 from limbeck.text.corpus import build_corpus
@@ -37,6 +38,7 @@ from limbeck.training.optimiser import adamw, clip_gradients, learning_rate_shar
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE / "first" / "work"
+CPU = torch.device("cpu")
 WEIGHTINGS = ("uniform", "gold", "evidence", "entropy", "max_prob", "margin")
 
 
@@ -74,11 +76,11 @@ class Arm:
         self.module = build(made)
         self.module.train()
         self.optimiser = adamw(self.module, self.recipe.train)
-        placed = made.placed if weighting else []
+        mine = made if weighting else replace(made, placed=[])
         settings = self.recipe.distill.model_copy(update={"weighting": weighting or "uniform"})
-        self.step = DistillStep(placed, settings, self.module.width)
-        # A student without teachers sees 80/10/10, its best; one with teachers the mask.
-        self.source = training_batches(made, "mask" if weighting else "bert")
+        self.step = DistillStep(mine.placed, settings, self.module.width)
+        # student_sees = "auto": without teachers a student sees 80/10/10, its best; with teachers the mask.
+        self.source = training_batches(mine)
 
     def advance(self, number: int, batches: list[Any], said: list[Any]) -> None:
         """One optimiser step on the micro-batches, as in training/loop.py."""
@@ -88,7 +90,7 @@ class Arm:
         for batch, predictions in zip(batches, said, strict=True):
 
             def forward(*inputs: torch.Tensor) -> torch.Tensor:
-                with autocast(torch.device("cpu"), train.precision):
+                with autocast(CPU, train.precision):
                     return self.module(*inputs)
 
             loss, _, _ = self.step(forward, batch, context, predictions)
@@ -109,7 +111,7 @@ def lockstep(recipe: Recipe, folder: Path, weightings: tuple[str, ...]) -> dict[
     made = assemble(recipe)
     prepared_teachers(made, folder, None)
     arms = [Arm("none", made, None), *(Arm(w, made, w) for w in weightings)]
-    evaluate = evaluator(made, recipe.train.precision)
+    evaluate = evaluator(made)
     curves: dict[str, list[Any]] = {arm.name: [] for arm in arms}
     began = time.perf_counter()
     for number in range(recipe.train.steps):
@@ -122,7 +124,7 @@ def lockstep(recipe: Recipe, folder: Path, weightings: tuple[str, ...]) -> dict[
         if done % recipe.train.eval_every == 0 or done == recipe.train.steps:
             for arm in arms:
                 arm.module.eval()
-                with torch.no_grad():
+                with torch.no_grad(), autocast(CPU, recipe.train.precision):
                     curves[arm.name].append([done, evaluate(arm.module)["valid_nats"]])
                 arm.module.train()
             seconds = time.perf_counter() - began

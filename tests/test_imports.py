@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ORDER = """
-errors recipe_fields recipe_text recipe_check recipe_read recipe run lexicon text teachers distill gloss
+errors files recipe_fields recipe_text recipe_check recipe_read recipe run lexicon text teachers distill gloss
 training tasks tools report pipeline tables system terminal cli __main__
 """.split()  # noqa: SIM905 - it reads as the chain it is
 SOURCE = Path(__file__).parents[1] / "src" / "limbeck"

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import UserError
-from limbeck.run import Run, atomic_folder, atomic_write, cache_dir, clean_temporary, environment
+from limbeck.files import atomic_folder, atomic_write, cache_dir, clean_temporary
+from limbeck.run import Run, environment
 
 FIELDS: dict[str, object] = {
     "seed": 1,

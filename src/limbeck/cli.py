@@ -69,8 +69,8 @@ def _limbeck(
 def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.toml")) -> None:
     """Write a recipe with a comment for every field."""
     with work():
+        from limbeck.files import atomic_write
         from limbeck.recipe import template
-        from limbeck.run import atomic_write
 
         if path.exists():
             raise UserError(f"{path} is there already; name another file: limbeck init PATH")
@@ -223,7 +223,7 @@ def mlm(
 def _write(path: Path | None, result: Any) -> None:
     import json
 
-    from limbeck.run import atomic_write
+    from limbeck.files import atomic_write
 
     if path is not None:
         atomic_write(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -279,8 +279,8 @@ def wordnet(
     with work(verbose) as progress:
         from functools import partial
 
+        from limbeck.files import cache_dir
         from limbeck.lexicon.wordnet import download_wordnet
-        from limbeck.run import cache_dir
 
         target = output or cache_dir() / "wordnet"
         folder = download_wordnet(target, progress=partial(progress, "downloading WordNet"))

@@ -4,8 +4,9 @@ import os
 from typing import Any
 
 from limbeck.errors import UserError
+from limbeck.files import cache_dir
 from limbeck.lexicon.wordnet import find_wordnet
-from limbeck.run import cache_dir, environment
+from limbeck.run import environment
 
 
 def describe_system() -> dict[str, Any]:

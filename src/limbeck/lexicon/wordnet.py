@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from limbeck.errors import UserError
-from limbeck.run import atomic_folder, cache_dir
+from limbeck.files import atomic_folder, cache_dir
 
 POS_FILES = {"n": "data.noun", "v": "data.verb", "a": "data.adj", "r": "data.adv"}
 """Part of speech → data file. Satellite adjectives (`s`) stand in the adjectives' file and count as `a`."""

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from limbeck.distill.step import Placed
+from limbeck.files import atomic_folder, cache_dir
 from limbeck.recipe import Recipe
-from limbeck.run import atomic_folder, cache_dir
 from limbeck.teachers.families import piece_limit
 from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm, load_tokenizer
 from limbeck.teachers.projection import Projection

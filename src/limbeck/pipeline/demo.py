@@ -1,4 +1,4 @@
-"""`limbeck demo`: two teachers of different tokenizers, their student, and its twin without teachers, on WordNet.
+"""`limbeck demo`: two teachers of different tokenizers, their student and its untaught twin, on WordNet.
 
 Every figure it shows is measured in that run. Held-out text is held out by synset.
 """
@@ -12,13 +12,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from limbeck.files import atomic_write
 from limbeck.lexicon.wordnet import find_wordnet
 from limbeck.pipeline.assemble import EVALUATION_SEED, Progress, assemble
 from limbeck.pipeline.teachers import mean_weights
 from limbeck.pipeline.train import prepared_teachers, run
 from limbeck.recipe import Recipe, load_recipe
 from limbeck.report.page import write_report
-from limbeck.run import atomic_write
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.teachers.masked_lm import load_masked_lm
 from limbeck.text.pieces import PieceTokenizer
@@ -49,8 +49,8 @@ def run_demo(
         overrides: recipe fields for all four, such as `train.steps=20`.
 
     Returns:
-        JSON-ready: `tables` (title, columns, rows), `words` (masked words of each half), `weights`, `seconds`,
-        `report`.
+        JSON-ready: `tables` (title, columns, rows), `words` (masked words of each half), `weights`,
+        `seconds`, `report`.
 
     Raises:
         UserError: no WordNet, or the folder cannot be written.

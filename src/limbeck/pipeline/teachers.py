@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -135,4 +136,5 @@ def mean_weights(made: Assembled, weighting: str) -> dict[str, float]:
         together = targets.covered.all(0)
         total += targets.weights[:, together].sum(1)
         slots += int(together.sum())
-    return {p.teacher.name: float(w) / slots for p, w in zip(made.placed, total, strict=True)}
+    means = (total / slots).tolist() if slots else [math.nan] * len(total)
+    return {placed.teacher.name: mean for placed, mean in zip(made.placed, means, strict=True)}

@@ -16,10 +16,11 @@ from torch import nn
 from limbeck.distill.step import DistillStep
 from limbeck.distill.student import build_student, init_from_layers
 from limbeck.errors import UserError
+from limbeck.files import atomic_write
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
 from limbeck.pipeline.teachers import calibrate, describe, teachers_table, weights_digest
 from limbeck.recipe import Recipe, affecting, to_toml
-from limbeck.run import Run, atomic_write
+from limbeck.run import Run
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.teachers.loading import quiet
 from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm

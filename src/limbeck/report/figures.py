@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Points = Sequence[tuple[float, float]]
 
-# Okabe and Ito's palette, told apart with every kind of colour blindness; yellow is left out, too pale for a line.
+# Okabe and Ito's palette, told apart with every kind of colour blindness; its yellow is too pale for a line.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
@@ -23,12 +23,14 @@ _WIDTH = 8.0
 # More points than this in a line are averaged in equal parts of the axis: the figure cannot show more.
 _MOST_POINTS = 200
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "svg.fonttype": "none",  # text stays text: small files that can be searched, read aloud and zoomed
     "svg.hashsalt": "limbeck",
     "text.parse_math": False,  # a run may have a $ in its name
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib and is wide: no other font overflows its place
+    "font.sans-serif": [
+        "DejaVu Sans"
+    ],  # comes with matplotlib and is wide: no other font overflows its place
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -60,7 +62,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value with its interval [low, high], or None where none was measured; `teacher` draws it apart."""
+    """A measured value and its interval [low, high], None where none was measured; `teacher`: drawn apart."""
 
     label: str
     value: float
@@ -68,18 +70,26 @@ class Estimate:
     teacher: bool = False
 
 
-def learning_curves(curves: Sequence[Curve], levels: Sequence[tuple[str, float]], *, title: str, unit: str) -> str:
-    """Nats on held-out text against the step; each of `levels` (a teacher and its nats) is a dashed horizontal line.
+def learning_curves(
+    curves: Sequence[Curve], levels: Sequence[tuple[str, float]], *, title: str, unit: str
+) -> str:
+    """Nats on held-out text against the step; each of `levels` (a teacher, its nats) is a dashed line.
 
-    The first sixth of the training may lie above the frame, or all that matters would be squeezed into its foot.
+    The first sixth of the training may lie above the frame: all that matters would be squeezed into its foot.
     """
     with _figure(4.2) as (figure, axes):
         lasts = []
         for index, curve in enumerate(curves):
             colour = PALETTE[index % len(PALETTE)]
             marker = "o" if len(curve.points) < 30 else ""
-            axes.plot(*_columns(curve.points), color=colour, linewidth=2, linestyle=_style(index), marker=marker,
-                      markersize=3.5)  # fmt: skip
+            axes.plot(
+                *_columns(curve.points),
+                color=colour,
+                linewidth=2,
+                linestyle=_style(index),
+                marker=marker,
+                markersize=3.5,
+            )
             lasts.append((curve.points[-1][1], f"{curve.label} {curve.points[-1][1]:.2f}", colour))
         for name, value in levels:
             axes.axhline(value, color=GREY, linewidth=1.2, linestyle=(0, (5, 3)))
@@ -129,8 +139,8 @@ def coverage_bars(rows: Sequence[tuple[str, float, Mapping[str, float]]], *, tit
             parts += [(r, uncovered.get(r, 0.0), PALETTE[1:][k % 6]) for k, r in enumerate(reasons)]
             left = 0.0
             for name, share, colour in parts:
-                axes.barh(place, share, left=left, height=0.62, color=colour, label=name if place == 0 else None,
-                          edgecolor="white", linewidth=0.6)  # fmt: skip
+                label = name if place == 0 else None
+                axes.barh(place, share, left=left, height=0.62, color=colour, label=label, ec="white", lw=0.6)
                 left += share
             axes.text(0.01, place, f"{covered:.1%}", color="white", va="center", fontweight="bold")
         axes.set_yticks(range(len(rows)), [_shorten(name) for name, _, _ in rows])
@@ -139,7 +149,9 @@ def coverage_bars(rows: Sequence[tuple[str, float, Mapping[str, float]]], *, tit
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
         axes.set_xlabel("share of the masked pieces of held-out text")
         axes.grid(visible=False, axis="y")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, title="piece is", alignment="left")
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, title="piece is", alignment="left"
+        )
         _title(axes, title)
         return _svg(figure)
 
@@ -154,9 +166,17 @@ def estimates(rows: Sequence[Estimate], *, title: str, unit: str) -> str:
                 axes.plot(row.interval, (place, place), color=colour, linewidth=2.4, solid_capstyle="butt")
             axes.plot([row.value], [place], "s" if row.teacher else "o", color=colour, markersize=7)
             right = row.value if row.interval is None else max(row.interval[1], row.value)
-            axes.annotate(f"{row.value:.3f}", (right, place), xytext=(8, 0), textcoords="offset points", va="center",
-                          color=colour)  # fmt: skip
-        axes.set_yticks(range(len(ordered)), [_shorten(r.label) + (" (teacher)" if r.teacher else "") for r in ordered])
+            axes.annotate(
+                f"{row.value:.3f}",
+                (right, place),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                color=colour,
+            )
+        axes.set_yticks(
+            range(len(ordered)), [_shorten(r.label) + (" (teacher)" if r.teacher else "") for r in ordered]
+        )
         axes.set_ylim(len(ordered) - 0.4, -0.6)
         axes.margins(x=0.12)
         axes.set_xlabel(f"held-out {unit}; lower is better; bar: 95% interval")
@@ -222,7 +242,7 @@ def _frame(
 def _labels_at_right(axes: Axes, lasts: Sequence[tuple[float, str, str]]) -> None:
     """A label behind the end of each line, moved up or down so far that none covers another."""
     low, high = axes.get_ylim()
-    height = axes.get_position().height * axes.figure.get_figheight() * 72  # in points
+    height = axes.get_position().height * float(axes.figure.bbox.height) / axes.figure.dpi * 72  # in points
     step = (high - low) * 13.5 / height
     ordered = sorted(lasts)
     places = [min(max(value, low), high) for value, _, _ in ordered]

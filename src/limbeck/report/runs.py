@@ -7,7 +7,7 @@ import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from limbeck.errors import UserError
 
@@ -18,7 +18,8 @@ Points = list[tuple[float, float]]
 class RunFiles:
     """What the files of one run say; a file that does not exist yet is an empty dict, never a guess.
 
-    training, evaluations: lines of `metrics.jsonl` in order of step; final: its last summary; recipe_text: the file as it is.
+    training, evaluations: lines of `metrics.jsonl` in order of step; final: its last summary; recipe_text: as
+    it stands in the file.
     """
 
     folder: Path
@@ -40,11 +41,22 @@ class RunFiles:
     def teachers(self) -> list[str]:
         """Names of the run's teachers: of its recipe, or of what it logged."""
         given = self.recipe.get("teachers")
-        named = [str(t["name"]) for t in given if isinstance(t, dict) and "name" in t] if isinstance(given, list) else []
+        named = (
+            [str(t["name"]) for t in given if isinstance(t, dict) and "name" in t]
+            if isinstance(given, list)
+            else []
+        )
         if named:
             return named
-        logged = {key.removeprefix("weight/") for line in self.training for key in line if key.startswith("weight/")}
+        logged = {
+            key.removeprefix("weight/") for line in self.training for key in line if key.startswith("weight/")
+        }
         return sorted(logged)
+
+    def teacher_table(self) -> list[dict[str, Any]]:
+        """Rows of results.json on the teachers: coverage, calibration, size; empty where they are absent."""
+        given = self.results.get("teachers")
+        return [t for t in given if isinstance(t, dict) and "name" in t] if isinstance(given, list) else []
 
     def section(self, name: str) -> dict[str, Any]:
         """A section of results.json, {} where it is absent."""
@@ -57,7 +69,7 @@ class RunFiles:
         return value.get(name) if isinstance(value, dict) else None
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """True for a finite int or float, not for a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -71,7 +83,9 @@ def read_run(folder: Path) -> RunFiles:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder of a run, such as runs/demo")
     if not (folder / "recipe.toml").is_file():
-        raise UserError(f"{folder} is not a run directory (it has no recipe.toml); give the folder that a run wrote")
+        raise UserError(
+            f"{folder} is not a run directory (it has no recipe.toml); give the folder that a run wrote"
+        )
     lines = _metrics(folder / "metrics.jsonl")
     if not lines:
         raise UserError(f"{folder} has no metrics yet; wait until the run has logged its first steps")
@@ -79,8 +93,10 @@ def read_run(folder: Path) -> RunFiles:
     try:
         recipe = tomllib.loads(recipe_text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{folder / 'recipe.toml'} is damaged ({error}); start the run again to rewrite it") from error
-    with_step = [line for line in lines if is_number(line.get("step")) and not line.get("final")]
+        raise UserError(
+            f"{folder / 'recipe.toml'} is damaged ({error}); start the run again to rewrite it"
+        ) from error
+    with_step = [line for line in lines if is_number(line.get("step"))]
     return RunFiles(
         folder=folder,
         name=str(recipe.get("name") or folder.resolve().name),
@@ -91,7 +107,7 @@ def read_run(folder: Path) -> RunFiles:
         results=_json(folder / "results.json"),
         training=_by_step([line for line in with_step if "loss" in line]),
         evaluations=_by_step([line for line in with_step if any(key.startswith("valid_") for key in line)]),
-        final=next((line for line in reversed(lines) if line.get("final")), {}),
+        final=next((line for line in reversed(lines) if line.get("kind") == "end"), {}),
     )
 
 
@@ -112,7 +128,9 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
             try:
                 value = json.loads(line)
             except ValueError as error:
-                raise UserError(f"{path}: line {number} is damaged; delete that line and try again") from error
+                raise UserError(
+                    f"{path}: line {number} is damaged; delete that line and try again"
+                ) from error
             if isinstance(value, dict):
                 lines.append(value)
     return lines

@@ -17,7 +17,8 @@ _AT_ONCE = 4_000_000
 def resampled_means(sums: Floats, counts: Floats, *, replicates: int, seed: int) -> Floats:
     """Means over words in resampled sets of passages; one set serves every column, so columns are paired.
 
-    Words of one passage are not independent, so passages are drawn (with replacement, as many as there are) and not words.
+    Words of one passage are not independent, so passages are drawn (with replacement, as many as there are),
+    not words.
 
     Args:
         sums: [P, K], the sum of each of K quantities over the counted words of each passage.
@@ -25,7 +26,7 @@ def resampled_means(sums: Floats, counts: Floats, *, replicates: int, seed: int)
         replicates: number of resampled sets. seed: of the draws.
 
     Returns:
-        float64 [replicates, K]. A set without any word (possible only where very few passages have one) is drawn again.
+        float64 [replicates, K]. A set without any word (where few passages have one) is drawn again.
     """
     assert sums.ndim == 2 and counts.shape == sums.shape[:1] and counts.sum() > 0
     rng = np.random.default_rng(seed)
@@ -81,17 +82,18 @@ def paired_means(
     replicates: int,
     seed: int,
 ) -> PairedMeans | None:
-    """Means over the kept words of each of K columns [W]; passage [W] numbers each word's passage, below `passages`.
+    """Means over the kept words of each of K columns [W]; passage [W]: each word's passage, below `passages`.
 
-    None where no word is kept. Without intervals where all kept words stand in one passage: resampled it is always itself,
-    and an interval of no width would claim a certainty that is not there.
+    None where no word is kept. Without intervals where all kept words stand in one passage: resampled it is
+    always itself, and an interval of no width would claim a certainty that is not there.
     """
     count = int(keep.sum())
     if count == 0:
         return None
     where = passage[keep]
     counts = np.bincount(where, minlength=passages).astype(np.float64)
-    sums = np.stack([np.bincount(where, column[keep].astype(np.float64), minlength=passages) for column in columns], 1)
+    weighed = [np.bincount(where, column[keep].astype(np.float64), minlength=passages) for column in columns]
+    sums = np.stack(weighed, axis=1).astype(np.float64)
     if int((counts > 0).sum()) < 2:
         replicates = 0
     return PairedMeans(

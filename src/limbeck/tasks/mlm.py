@@ -1,14 +1,12 @@
 """`limbeck eval mlm`: nats and accuracy per masked word, the same words for every model, with intervals.
 
-The unit is the word and not the piece, so that models of different tokenizers can be compared: a word's nats are the sum
-over its pieces, all of which are masked. The headline is over words that are a single piece in every compared tokenizer,
-because a word of several masked pieces is harder than the same word as one.
+The unit is the word and not the piece, so that models of different tokenizers can be compared: a word's nats
+are the sum over its pieces, all of which are masked. The headline is over words that are a single piece in
+every compared tokenizer, because a word of several masked pieces is harder than the same word as one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from limbeck.errors import UserError
-from limbeck.run import cache_dir
-from limbeck.tasks.bootstrap import PairedMeans, paired_means
+from limbeck.files import cache_dir
+from limbeck.tasks.bootstrap import paired_means
+from limbeck.tasks.mlm_result import describe, means, notes, table, versions
 from limbeck.tasks.mlm_words import LEFT_OUT, OK, Compared, Progress, Sample, WordScores, score
 from limbeck.teachers.masked_lm import load_masked_lm, resolve_device
 from limbeck.text.corpus import build_corpus
-from limbeck.text.pieces import PieceTokenizer
 from limbeck.text.mixing import mix64
+from limbeck.text.pieces import PieceTokenizer
 from limbeck.text.words import WORD_RULE_VERSION
 
 if TYPE_CHECKING:
@@ -43,8 +41,9 @@ _PROBE = "A É ß ﬁ ４"
 class MlmSettings:
     """How masked words are measured.
 
-    mask: share of the words that is masked. passages: measure at most this many, drawn by `seed`; None: all. precision:
-    f32, bf16 or f16. batch: passages at once. bootstrap: resampled sets of passages for the intervals; 0: none.
+    mask: share of the words that is masked. passages: measure at most this many, drawn by `seed`; None: all.
+    precision: f32, bf16 or f16. batch: passages at once. bootstrap: resampled sets of passages for the
+    intervals; 0: none.
 
     Raises:
         UserError: a value out of range.
@@ -68,7 +67,9 @@ class MlmSettings:
         if self.batch < 1:
             raise UserError(f"batch is {self.batch}; it must be at least 1")
         if self.bootstrap < 0:
-            raise UserError(f"bootstrap is {self.bootstrap}; it must be 0 (no intervals) or more, such as 1000")
+            raise UserError(
+                f"bootstrap is {self.bootstrap}; it must be 0 (no intervals) or more, such as 1000"
+            )
         if self.precision == "f16" and resolve_device(self.device).type == "cpu":
             raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
 
@@ -97,13 +98,12 @@ def evaluate_files(
         cache: folder for the passages; None: the user's cache.
 
     Returns:
-        A JSON-ready dict: models, differences against the first model, data, counts, settings, notes, versions.
+        A JSON-ready dict: models, differences from the first model, data, counts, settings, notes, versions.
 
     Raises:
-        UserError: a model or text that cannot be used, a setting out of range, no word that every model can be asked.
+        UserError: a model or text that cannot be used, a setting out of range, no word to ask every model.
     """
-    if not models:
-        raise UserError("no model to evaluate; name at least one model folder or hub id")
+    _any(models)
     settings = MlmSettings(mask, passages, seed, precision, batch, bootstrap, device)
     target = resolve_device(device)
     corpus = build_corpus(
@@ -122,18 +122,23 @@ def evaluate_files(
         return Compared(model, module, PieceTokenizer.from_hf(hf, limit=report.limit, name=model), model)
 
     result = _evaluate([partial(load, str(model)) for model in models], corpus, settings, progress)
-    result["data"] |= {"texts": [str(text) for text in texts], "words_per_passage": words, "min_words": min_words}
+    result["data"] |= {
+        "texts": [str(text) for text in texts],
+        "words_per_passage": words,
+        "min_words": min_words,
+    }
     return result
 
 
 def evaluate_models(
     models: Sequence[Compared], corpus: Corpus, settings: MlmSettings, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """As `evaluate_files`, for models already loaded and a corpus already built. Modules are left in eval mode.
+    """As `evaluate_files`, for loaded models and a corpus already built. Modules are left in eval mode.
 
     Raises:
         UserError: as `evaluate_files`.
     """
+    _any(models)
 
     def given(compared: Compared) -> Compared:
         return compared
@@ -141,40 +146,16 @@ def evaluate_models(
     return _evaluate([partial(given, compared) for compared in models], corpus, settings, progress)
 
 
-def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of a result for people: one row per model, nats and accuracy with their 95% intervals."""
-    columns = ["model", "nats/word", "accuracy", "difference", "nats/word, all words", "accuracy, all words",
-               "pieces/word"]  # fmt: skip
-    differences = {d["index"]: d for d in result["differences"]}
-    rows = []
-    for index, model in enumerate(result["models"]):
-        head, rest = model["headline"], model["all_words"]
-        against = differences.get(index, {}).get("headline")
-        rows.append(
-            [
-                model["name"],
-                _number(head, "nats", "{:.3f}"),
-                _number(head, "accuracy", "{:.1%}"),
-                _number(against, "nats", "{:+.3f}"),
-                _number(rest, "nats", "{:.3f}"),
-                _number(rest, "accuracy", "{:.1%}"),
-                f"{model['pieces_per_word']:.2f}",
-            ]
-        )
-    return columns, rows
-
-
-def _number(measured: dict[str, Any] | None, key: str, form: str) -> str:
-    """`value [low, high]`, or a dash where there was nothing to measure."""
-    if measured is None:
-        return "–"
-    bounds = measured[f"{key}_interval"]
-    value = form.format(measured[key])
-    return value if bounds is None else f"{value} [{form.format(bounds[0])}, {form.format(bounds[1])}]"
+def _any(models: Sequence[Any]) -> None:
+    if not models:
+        raise UserError("no model to evaluate; name at least one model folder or hub id")
 
 
 def _evaluate(
-    loaders: Sequence[Callable[[], Compared]], corpus: Corpus, settings: MlmSettings, progress: Progress | None
+    loaders: Sequence[Callable[[], Compared]],
+    corpus: Corpus,
+    settings: MlmSettings,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     sample = Sample(corpus, _rows(corpus, settings.passages, settings.seed), settings.mask, settings.seed)
     device = resolve_device(settings.device)
@@ -184,13 +165,15 @@ def _evaluate(
     for load in loaders:
         compared = load()
         scores.append(score(compared, sample, device, settings.precision, settings.batch, progress))
-        described.append(_describe(compared, scores[-1]))
+        described.append(describe(compared, scores[-1]))
         probes.append(compared.tokenizer.normalise(_PROBE))
         del compared  # or two models would be in memory while the next one loads
     counted = np.logical_and.reduce([s.state == OK for s in scores])
     single = np.logical_and.reduce([s.single for s in scores])
     if not counted.any():
-        raise UserError("no masked word of the text can be asked of every model; give more text, or fewer models")
+        raise UserError(
+            "no masked word of the text can be asked of every model; give more text, or fewer models"
+        )
     differences: list[dict[str, Any]] = [
         {"model": other["name"], "against": described[0]["name"], "index": i}
         for i, other in enumerate(described[1:], start=1)
@@ -198,15 +181,21 @@ def _evaluate(
     columns = [values for s in scores for values in (s.nats, s.correct)]
     for part, keep in (("headline", single), ("all_words", counted)):
         measured = paired_means(
-            columns, keep, scores[0].passage, len(sample.rows), replicates=settings.bootstrap, seed=settings.seed
+            columns,
+            keep,
+            scores[0].passage,
+            len(sample.rows),
+            replicates=settings.bootstrap,
+            seed=settings.seed,
         )
         for i, model in enumerate(described):
-            model[part] = _part(measured, [2 * i], [2 * i + 1])
+            model[part] = means(measured, [2 * i], [2 * i + 1])
         for difference in differences:
             i = difference["index"]
-            difference[part] = _part(measured, [2 * i, 0], [2 * i + 1, 1])
+            difference[part] = means(measured, [2 * i, 0], [2 * i + 1, 1])
     left_out = {
-        name: int(np.logical_or.reduce([s.state == code for s in scores]).sum()) for code, name in LEFT_OUT.items()
+        name: int(np.logical_or.reduce([s.state == code for s in scores]).sum())
+        for code, name in LEFT_OUT.items()
     }
     return {
         "task": "mlm",
@@ -226,20 +215,16 @@ def _evaluate(
             "left_out": left_out,
         },
         "settings": asdict(settings)
-        | {"device": str(device), "variant": 0, "shown": "mask", "interval": 0.95, "word_rule": WORD_RULE_VERSION},
-        "notes": _notes(described, probes, bool(single.any())),
-        "versions": _versions(),
+        | {
+            "device": str(device),
+            "variant": 0,
+            "shown": "mask",
+            "interval": 0.95,
+            "word_rule": WORD_RULE_VERSION,
+        },
+        "notes": notes(described, probes, bool(single.any())),
+        "versions": versions(),
     }
-
-
-def _part(measured: PairedMeans | None, nats: list[int], accuracy: list[int]) -> dict[str, Any] | None:
-    """One column, or the first less the second, of nats and of accuracy with intervals; None where no word counts."""
-    if measured is None:
-        return None
-    result: dict[str, Any] = {"words": measured.count}
-    for name, columns in (("nats", nats), ("accuracy", accuracy)):
-        result[name], result[f"{name}_interval"] = measured.contrast(*columns)
-    return result
 
 
 def _rows(corpus: Corpus, passages: int | None, seed: int) -> npt.NDArray[np.int64]:
@@ -248,51 +233,3 @@ def _rows(corpus: Corpus, passages: int | None, seed: int) -> npt.NDArray[np.int
         return np.arange(len(corpus))
     order = np.argsort(mix64(corpus.hashes ^ mix64(np.uint64(seed))), kind="stable")
     return np.sort(order[:passages]).astype(np.int64)
-
-
-def _describe(compared: Compared, scores: WordScores) -> dict[str, Any]:
-    return {
-        "name": compared.name,
-        "model": compared.model,
-        "parameters": sum(p.numel() for p in compared.module.parameters()),
-        "weights": _digest(compared.module),
-        "tokenizer": compared.tokenizer.fingerprint,
-        "vocabulary": compared.tokenizer.vocab_size,
-        "longest_input": compared.tokenizer.limit,
-        "pieces_per_word": scores.pieces / scores.words,
-        "left_out": {name: int((scores.state == code).sum()) for code, name in LEFT_OUT.items()},
-    }
-
-
-def _notes(described: Sequence[dict[str, Any]], probes: Sequence[str], any_single: bool) -> list[str]:
-    notes = []
-    if len(set(probes)) > 1:
-        notes.append(
-            "The models' tokenizers normalise differently (case, accents or character forms), so the right answers "
-            "differ: a cased model must also find the case. Their nats and accuracy are not strictly comparable."
-        )
-    if not any_single:
-        notes.append("No masked word is a single piece in every tokenizer: there is no headline, only all words.")
-    for model in described:
-        if model["left_out"]["unknown"]:
-            notes.append(
-                f"{model['left_out']['unknown']} masked words are not in the vocabulary of {model['name']}; they are "
-                "left out for every model."
-            )
-    return notes
-
-
-def _digest(module: torch.nn.Module) -> str:
-    """blake2b of all parameters, in order of name: tells two checkpoints apart whatever they are called."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, parameter in sorted(module.named_parameters()):
-        digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("limbeck", "torch", "transformers", "tokenizers", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}

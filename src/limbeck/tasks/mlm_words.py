@@ -1,7 +1,7 @@
-"""One masked language model's nats and hits on the masked words of a text: the part of `tasks/mlm.py` that runs models.
+"""One masked language model's nats and hits on the masked words of a text: what `tasks/mlm.py` compares.
 
-Words and the mask plan come from the text alone, so every model is asked about the same words of the same passages,
-whatever its tokenizer (docs/architecture.md §2).
+Words and the mask plan come from the text alone, so every model is asked about the same words of the same
+passages, whatever its tokenizer (docs/architecture.md §2).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Progress = Callable[[str, int, int], None]
 
 OK, TRUNCATED, UNKNOWN, NO_PIECE = 0, 1, 2, 3
 LEFT_OUT = {TRUNCATED: "truncated", UNKNOWN: "unknown", NO_PIECE: "no_piece"}
-"""Why a model cannot be asked about a word: behind its longest input; a piece is its unknown piece; its tokenizer drops
-the word."""
+"""Why a model cannot be asked about a word: behind its longest input; a piece is its unknown piece; its
+tokenizer drops the word."""
 
 # Passages are read, tokenized and sorted by length this many at a time: little padding, flat memory.
 _CHUNK = 2048
@@ -39,8 +39,8 @@ _CHUNK = 2048
 class Compared:
     """A model to be compared.
 
-    module: `(input_ids [B, L], attention_mask [B, L], position [S]) -> logits [S, V]` at the S slots only, such as
-    `MaskedLM`. model: where it came from, for the result.
+    module: `(input_ids [B, L], attention_mask [B, L], position [S]) -> logits [S, V]` at the S slots only,
+    such as `MaskedLM`. model: where it came from, for the result.
     """
 
     name: str
@@ -85,8 +85,10 @@ class Passage:
 class WordScores:
     """What one model says of the W selected words of a sample, in the sample's order.
 
-    passage: int64 [W], index of the word's passage among the sample's; nats: float64 [W], sum over the word's pieces; correct: bool [W], every piece is the model's first choice; single: bool
-    [W], the word is exactly one piece; state: uint8 [W], OK or a key of LEFT_OUT (then nats is 0 and correct False);
+    passage: int64 [W], index of the word's passage among the sample's.
+    nats: float64 [W], sum over the word's pieces. correct: bool [W], every piece is the model's first choice.
+    single: bool [W], the word is exactly one piece.
+    state: uint8 [W], OK or a key of LEFT_OUT (then nats is 0 and correct False).
     pieces, words: of all passages, masked or not.
     """
 
@@ -103,8 +105,8 @@ class WordScores:
 class _Shown:
     """A passage as one model sees it: ids [P] with masks set, and its slots.
 
-    slot: [S] piece indices; gold: [S]; word: [U] indices of the selected words that can be asked; first, last: [U] index
-    of each one's first and last slot.
+    slot: [S] piece indices; gold: [S]; word: [U] indices of the selected words that can be asked; first,
+    last: [U] index of each one's first and last slot.
     """
 
     ids: Ints
@@ -157,7 +159,12 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def _score_chunk(
-    compared: Compared, module: torch.nn.Module, passages: list[Passage], device: torch.device, batch: int, done: int
+    compared: Compared,
+    module: torch.nn.Module,
+    passages: list[Passage],
+    device: torch.device,
+    batch: int,
+    done: int,
 ) -> WordScores:
     """The next passages, `done` passages into the sample."""
     pieces = compared.tokenizer.encode([passage.text for passage in passages])
@@ -169,7 +176,11 @@ def _score_chunk(
     for i, passage in enumerate(passages):
         part = slice(int(pieces.offsets[i]), int(pieces.offsets[i + 1]))
         view, single_i, state_i = _show(
-            compared.tokenizer, passage, pieces.ids[part].astype(np.int64), pieces.start[part], pieces.end[part]
+            compared.tokenizer,
+            passage,
+            pieces.ids[part].astype(np.int64),
+            pieces.start[part],
+            pieces.end[part],
         )
         single[base[i] : base[i + 1]], state[base[i] : base[i + 1]] = single_i, state_i
         if len(view.slot):
@@ -193,7 +204,7 @@ def _score_chunk(
 def _show(
     tokenizer: PieceTokenizer, passage: Passage, ids: Ints, start: Ints, end: Ints
 ) -> tuple[_Shown, npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
-    """The passage with every piece that overlaps a selected word masked; single [m] and state [m] of these words."""
+    """The passage with every piece over a selected word masked; single [m] and state [m] of these words."""
     # starts and ends never decrease, so the pieces over a word are a run of pieces
     first = np.searchsorted(end, passage.spans[:, 0], side="right")
     last = np.searchsorted(start, passage.spans[:, 1], side="left") - 1
@@ -207,7 +218,9 @@ def _show(
     np.add.at(masked, chosen_first[~empty], 1)
     np.add.at(masked, chosen_last[~empty] + 1, -1)
     slot = np.flatnonzero(np.cumsum(masked[:-1])[:cut])
-    unknown_before = np.concatenate([[0], np.cumsum(ids == (-1 if tokenizer.unk_id is None else tokenizer.unk_id))])
+    unknown_before = np.concatenate(
+        [[0], np.cumsum(ids == (-1 if tokenizer.unk_id is None else tokenizer.unk_id))]
+    )
     safe_first, safe_last = np.where(empty, 0, chosen_first), np.where(empty, -1, chosen_last)
     unknown = unknown_before[safe_last + 1] > unknown_before[safe_first]
     state = np.select([empty, beyond, unknown], [NO_PIECE, TRUNCATED, UNKNOWN], OK).astype(np.uint8)
@@ -234,8 +247,7 @@ def _show(
 def sample_logits(
     compared: Compared, sample: Sample, *, device: torch.device, precision: str, batch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Logits float32 [S, V] and gold pieces int64 [S] of one batch of the sample after the other, in the model's own
-    vocabulary."""
+    """Logits float32 [S, V] and gold int64 [S] of one batch after the other, in the model's vocabulary."""
     module = compared.module.to(device).eval()
     with torch.inference_mode(), autocast(device, precision):
         for passages in sample.chunks():

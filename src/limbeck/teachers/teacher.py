@@ -24,6 +24,10 @@ PRECISIONS: dict[str, torch.dtype] = {
 }
 
 
+# Passages at once on a CPU, whose matrix units are busy with few: more would only mean more padding.
+CPU_PART = 16
+
+
 class TeacherSpec(Protocol):
     """A `[[teachers]]` section of a recipe, as far as loading reads it."""
 
@@ -93,49 +97,58 @@ class Teacher:
     def logits(self, batch: TeacherBatch) -> torch.Tensor:
         """Full logits, float32 [C, V] on the teacher's device, in the order of the batch's positions.
 
-        The passages go in parts of at most `self.batch`; when memory runs out, that number is halved, with a
-        line in the log, and the part is done again.
+        The passages go in parts of similar length, each no wider than its longest: a batch is sorted by the
+        student's lengths, not by this teacher's. A part has at most `self.batch` passages; when memory runs
+        out, that number is halved, with a line in the log, and the part is done again.
 
         Raises:
             UserError: NaN or infinite predictions, or no memory even for one passage.
         """
         batch = batch.to(self.device)
-        rows, length = batch.input_ids.shape
-        row = torch.div(batch.position, length, rounding_mode="floor")
-        start, parts, places = 0, [], []
+        rows, width = batch.input_ids.shape
+        inside = batch.position < batch.input_ids.numel()
+        assert bool(inside.all()), "a position outside the batch"
+        length = batch.attention_mask.sum(1)
+        order = length.argsort(stable=True)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(rows, device=self.device)
+        row, column = rank[batch.position // width], batch.position % width
+        found = torch.empty(len(row), self.module.width, device=self.device)
+        start = 0
         while start < rows:
-            stop = min(rows, start + self.batch)
+            stop = min(rows, start + self.batch, start + (CPU_PART if self.device.type == "cpu" else rows))
             place = ((row >= start) & (row < stop)).nonzero()[:, 0]
             if len(place):
-                part = self._try(batch, start, stop, batch.position[place] - start * length)
-                if part is None:
+                part = order[start:stop]
+                wide = int(length[part[-1]])
+                first = width - wide if self.tokenizer.padding_side == "left" else 0
+                position = (row[place] - start) * wide + column[place] - first
+                said = self._try(
+                    batch.input_ids[part, first : first + wide],
+                    batch.attention_mask[part, first : first + wide],
+                    position,
+                )
+                if said is None:
                     continue
-                parts.append(part)
-                places.append(place)
+                found[place] = said
             start = stop
-        assert sum(map(len, places)) == len(row), "a position outside the batch"
-        if not parts:
-            return torch.zeros(0, self.module.width, device=self.device)
-        found = parts[0]
-        if len(parts) > 1:
-            found = torch.empty(len(row), found.shape[1], device=self.device)
-            for place, part in zip(places, parts, strict=True):
-                found[place] = part
         # Cheaper than isfinite of every logit; finite logits are far too small for an infinite sum.
         if not bool(torch.isfinite(found.sum())):
             advice = "use bf16 or f32" if self.precision == "f16" else "its weights are damaged"
             raise UserError(f"teacher {self.name!r} predicts NaN or infinity in {self.precision}; {advice}")
         return found
 
-    def _try(self, batch: TeacherBatch, start: int, stop: int, position: torch.Tensor) -> torch.Tensor | None:
-        """Logits of the passages start:stop; None, and a smaller `self.batch`, if memory ran out."""
+    def _try(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Logits of some passages; None, and a smaller `self.batch`, if memory ran out."""
         try:
-            return self._forward(batch.input_ids[start:stop], batch.attention_mask[start:stop], position)
+            return self._forward(input_ids, attention_mask, position)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
         # Outside the handler, where the failed forward's tensors are free again.
-        size = stop - start
+        size = len(input_ids)
         if size == 1:
             raise UserError(
                 f"teacher {self.name!r}: out of memory even with one passage at a time; use fewer "

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from limbeck.errors import UserError
-from limbeck.run import atomic_folder
+from limbeck.files import atomic_folder
 from limbeck.text.passages import LONGEST_PASSAGE, ROWS, Writer, cut
 from limbeck.text.readers import Counts, OnError, Source, contents_digest, find_sources
 from limbeck.text.words import WORD_RULE_VERSION

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from limbeck.errors import UserError
-from limbeck.run import atomic_folder
+from limbeck.files import atomic_folder
 from limbeck.text.align import Words, align, cut, kinds, locate
 from limbeck.text.characters import Characters
 from limbeck.text.pieces import PieceTokenizer

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from limbeck.errors import UserError
-from limbeck.run import TEMPORARY, atomic_folder
+from limbeck.files import TEMPORARY, atomic_folder
 from limbeck.training.optimiser import trainable
 
 _log = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from limbeck.errors import UserError
-from limbeck.run import Run, atomic_folder, writing
+from limbeck.files import atomic_folder, writing
+from limbeck.run import Run
 from limbeck.training import checkpoint
 from limbeck.training.engine import Engine
 from limbeck.training.interface import (

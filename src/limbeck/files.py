@@ -1,0 +1,161 @@
+"""Files that are either whole or absent, and the folder for things that can be made again.
+
+Everything another program may read is written to a temporary sibling first and renamed, so a reader never
+meets half a file.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from limbeck.errors import UserError
+
+TEMPORARY = ".tmp-"
+"""Start of the name of a file or folder that is still being written."""
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
+def cache_dir() -> Path:
+    """Folder for things that can be made again: `LIMBECK_CACHE`, or `~/.cache/limbeck`. Not created here."""
+    chosen = os.environ.get("LIMBECK_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "limbeck"
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The system's number of an error, also where a Rust library gives it as text only; or None."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the user can mend about writing `path` into one line; every other error passes unchanged.
+
+    Raises:
+        UserError: full disk, quota or file size limit, no permission, read-only file system, a file where a
+            folder
+            is needed.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _system_error(error)
+        if number in _NO_SPACE:
+            raise UserError(
+                f"cannot write {path}: {os.strerror(number)}; free space there or write elsewhere"
+            ) from error
+        if number in _NOT_ALLOWED:
+            raise UserError(
+                f"cannot write {path}: {os.strerror(number)}; choose a folder that can be written"
+            ) from error
+        raise
+
+
+def atomic_write(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Writes a file so that `path` holds the old content or all of the new, even after a power cut.
+
+    Parent folders are made. Text is written as UTF-8 with its line ends as they are. Without `durable` the
+    fsync is left out: a kill still never leaves half a file, a power cut may.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if durable:
+            sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Gives an empty temporary folder beside `path`; when the block ends well it takes the place of `path`.
+
+    Everything in it is fsynced before the rename. A folder already at `path` is replaced; were the process
+    killed in the middle of that, the old one would be left beside it under a temporary name and the new one
+    would be whole. When the block raises, the temporary folder is deleted and `path` is as it was.
+
+    Raises:
+        UserError: the folder cannot be made or written (a full disk met inside the block as well).
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            sync_tree(temporary)
+            _swap(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Renames `new` to `path`; an old folder is moved away first (a full one cannot be renamed over)."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f"{TEMPORARY}{path.name}-old-{os.getpid()}")
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames and new names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Fsyncs every file and folder below `folder`."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            handle = os.open(os.path.join(place, name), os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        sync_folder(Path(place))
+
+
+def clean_temporary(folder: Path) -> None:
+    """Deletes what a killed process left half written in `folder`, which nobody else may be writing in."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.name.startswith(TEMPORARY):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
