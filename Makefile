@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -q -n 2 --dist loadfile
 
 .PHONY: demo test slow lint types docs bench install wordnet clean
 
-demo: install wordnet
+demo: $(VENV)/.limbeck wordnet
 	$(BIN)/limbeck demo
 
 test: install
@@ -34,16 +34,23 @@ bench: install
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+# Limbeck alone, which is all the demo needs; and with what tests and benchmarks need.
+$(VENV)/.limbeck: pyproject.toml constraints.txt | $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt | $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,bench]'
+	touch $@ $(VENV)/.limbeck
+
+$(VENV):
 ifeq ($(PYTHON),)
 	$(error Limbeck needs Python 3.11 or newer; install it, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11)
 endif
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,bench]'
-	touch $@
+	$(PYTHON) -m venv $(VENV)
 
 # Debian's package of WordNet 3.0, where there is none yet and it may be installed; the program tells the other ways.
-wordnet: install
+wordnet: $(VENV)/.limbeck
 	@$(BIN)/limbeck env | grep -q 'wordnet  *not found' || exit 0; \
 	if ! command -v apt-get >/dev/null; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo='sudo -n'; else exit 0; fi; \

@@ -174,7 +174,7 @@ def measure(recipe: Recipe, folder: Path, texts: dict[str, str], names: list[str
                 m["name"]: {"headline": m["headline"], "all_words": m["all_words"]}
                 for m in measured["models"]
             },
-            "weights": {w: mean_weights(made, w) for w in names if w != "none"},
+            "weights": mean_weights(made, WEIGHTINGS),
         }
     atomic_write(path, json.dumps(found))
     return found
@@ -220,10 +220,11 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="override of the student's recipe"
     )
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     setting = SETTINGS[given.setting]
-    torch.set_num_threads(2)
+    torch.set_num_threads(given.threads)
     for teacher in setting.teachers:
         subprocess.run(
             [sys.executable, "-m", "limbeck", "pretrain", str(HERE / "first" / teacher)],

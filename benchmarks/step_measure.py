@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import multiprocessing
+import os
 import re
 import statistics
 import time
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import torch
 from step_setting import Made, Setting
 from step_variants import VARIANTS, Ours
 
@@ -35,8 +35,21 @@ def spread(values: list[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "rounds": values}
 
 
-def speed(made: Made, precision: str, rounds: int, steps: int, names: list[str]) -> dict[str, Any]:
+# glibc gives big blocks back to the system at once and asks for them again in the next step; then the system
+# must clear their pages. These make it keep them.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+
+
+def isolated(function: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None) -> Any:
+    """The function's result in a fresh process, with more environment variables."""
+    context = multiprocessing.get_context("spawn")
+    with patch.dict(os.environ, environment or {}), ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def speed(setting: Setting, precision: str, rounds: int, steps: int) -> dict[str, Any]:
     """Tokens per second of every variant, in turns: round by round, each round in another order."""
+    made, names = Made(setting), list(VARIANTS)
     variants = {name: VARIANTS[name](made, precision) for name in names}
     for variant in variants.values():
         variant(0)  # the first step makes the optimiser's moments and warms everything up
@@ -50,25 +63,15 @@ def speed(made: Made, precision: str, rounds: int, steps: int, names: list[str])
     ratios = {
         f"{one} / {other}": spread([a / b for a, b in zip(rates[one], rates[other], strict=True)])
         for one, other in RATIOS
-        if one in rates and other in rates
     }
     return {"tokens_per_second": {name: spread(rates[name]) for name in names}, "ratios": ratios}
 
 
-def memory(setting: Setting, precision: str, steps: int, names: list[str]) -> dict[str, dict[str, int]]:
-    """Peak memory of every variant, each in a process of its own."""
-    found = {}
-    for name in names:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            found[name] = pool.submit(_memory, setting, precision, steps, name).result()
-    return found
-
-
-def _memory(setting: Setting, precision: str, steps: int, name: str) -> dict[str, int]:
+def memory(setting: Setting, precision: str, name: str, steps: int) -> dict[str, int]:
     """Bytes resident after models and optimiser are built, and the most beyond that in some steps.
 
-    AdamW's moments are made in the first step, so they count as part of the peak.
+    To be called in a fresh process. AdamW's moments are made in the first step, so they count as part of the
+    peak.
     """
     made = Made(setting)
     variant = VARIANTS[name](made, precision)
@@ -93,14 +96,17 @@ class Parts:
     """A stopwatch: the time since the last mark goes to the part that is named now."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.last = time.perf_counter()
+        self.start()
 
-    def mark(self, part: str | None) -> None:
-        """Ends a part; None: what has passed belongs to no part."""
+    def start(self) -> None:
+        """Of a new step."""
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.first = self.last = time.perf_counter()
+
+    def mark(self, part: str) -> None:
+        """Ends a part."""
         now = time.perf_counter()
-        if part is not None:
-            self.seconds[part] += now - self.last
+        self.seconds[part] += now - self.last
         self.last = now
 
     def around(self, function: Callable[..., Any], before: str, part: str) -> Callable[..., Any]:
@@ -116,25 +122,28 @@ class Parts:
 
 
 TEACHERS, PROJECTION, WEIGHTS, MIXTURE = "teachers", "softmax and projection", "weights", "mixture"
-BODY_FORWARD, HEAD_FORWARD, LOSS_FORWARD = "student's body, forward", "student's head, forward", "loss, forward"
+BODY_FORWARD, HEAD_FORWARD, LOSS_FORWARD = (
+    "student's body, forward",
+    "student's head, forward",
+    "loss, forward",
+)
 LOSS_BACKWARD, HEAD_BACKWARD = "loss, backward", "student's head, backward"
 BODY_BACKWARD = "student's body, backward"
 DATA, METRICS, CLIPPING, OPTIMISER = "data (collation)", "metrics", "clipping", "optimiser"
 
 
-def parts(made: Made, precision: str, which: tuple[int, ...], steps: int) -> dict[str, Any]:
+def parts(setting: Setting, precision: str, which: tuple[int, ...], steps: int) -> dict[str, Any]:
     """Where the time of an online step goes: medians of the parts, and their shares of the step.
 
     The real code runs; stopwatches stand between its parts.
     """
-    variant = Ours(made, precision, which)
+    variant = Ours(Made(setting), precision, which)
     variant(0)
     taken: dict[str, list[float]] = defaultdict(list)
-    with _stopwatch(variant) as watch:
+    with stopwatch(variant) as watch:
         for number in range(1, steps + 1):
-            watch.seconds.clear()
-            watch.mark(None)
-            _timed_step(variant, watch, number)
+            watch.start()
+            timed_step(variant, watch, number)
             for part, seconds in watch.seconds.items():
                 taken[part].append(seconds)
     medians = {part: statistics.median(values) for part, values in taken.items()}
@@ -145,7 +154,7 @@ def parts(made: Made, precision: str, which: tuple[int, ...], steps: int) -> dic
     }
 
 
-def _timed_step(variant: Ours, watch: Parts, number: int) -> None:
+def timed_step(variant: Ours, watch: Parts, number: int) -> None:
     """As `Variant.__call__`, with marks."""
     batch = variant.made.collate(number, variant.which)
     watch.mark(DATA)
@@ -160,7 +169,7 @@ def _timed_step(variant: Ours, watch: Parts, number: int) -> None:
 
 
 @contextmanager
-def _stopwatch(variant: Ours) -> Iterator[Parts]:
+def stopwatch(variant: Ours) -> Iterator[Parts]:
     """Marks between the parts of the step."""
     watch = Parts()
     head = families.head_of(variant.student.model)

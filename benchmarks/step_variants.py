@@ -74,9 +74,10 @@ class Ours(Variant):
 class Usual(Variant):
     """The usual way: logits of all three models at every position, their plain mean as the target.
 
-    As TextBrewer's MultiTeacherDistiller does it, softmax at temperature T, on models that transformers calls as
-    they are; the cross-entropy of the true pieces at the masked positions only. Under bf16 the losses stay in the
-    type that autocast leaves, bf16: less exact than float32 losses of the same logits, but faster and smaller.
+    As TextBrewer's MultiTeacherDistiller does it, softmax at temperature T, on models that transformers
+    calls as they are; the cross-entropy of the true pieces at the masked positions only. Under bf16 the
+    losses stay in the type that autocast leaves, bf16: less exact than float32 losses of the same logits,
+    but faster and smaller.
     """
 
     def __init__(self, made: Made, precision: str) -> None:

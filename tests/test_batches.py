@@ -340,7 +340,7 @@ def test_fewer_passages_than_a_batch(prepared: Prepared) -> None:
 
 def test_evaluation_takes_every_row_once_under_variant_0(prepared: Prepared) -> None:
     rows = np.arange(3, len(prepared))
-    batches = fixed_batches(prepared, collator(), rows, 16)
+    batches = list(fixed_batches(prepared, collator(), rows, 16))
     assert rows_of(batches) == rows_of([collator()([prepared.passage(int(i)) for i in rows], 0)])
     assert max(len(batch.input_ids) for batch in batches) == 16
 

@@ -20,7 +20,8 @@ from tests.tiny_recipes import tiny_recipe, write_text
 def first() -> ModuleType:
     path = Path(__file__).parents[1] / "benchmarks" / "first.py"
     spec = importlib.util.spec_from_file_location("benchmark_first", path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)

@@ -177,6 +177,60 @@ def test_eval_refuses_missing_text_and_settings_out_of_range(tmp_path: Path) -> 
     assert "mask is 1.0" in refused("eval", "mlm", tmp_path, "--text", "v.txt", "--mask", "1")
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("words", "1"), ("words", "70000"), ("seed", "-1"), ("output", "folder")]
+)
+def test_eval_refuses_before_it_measures(option: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    value = str(tmp_path / value) if option == "output" else value
+    said = refused("eval", "mlm", tmp_path / "none", "--text", tmp_path / "none.txt", f"--{option}", value)
+    assert value in said
+    assert "none.txt" not in said
+
+
+def test_eval_in_python_refuses_the_same(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("some text", encoding="utf-8")
+    for option, value, words in (
+        ("words", 1, "words is 1; it must be from 2 to 4096"),
+        ("words", 70_000, "words is 70000"),
+        ("min_words", 97, "min_words is 97; it must be from 1 to words, 96"),
+        ("min_words", 0, "min_words is 0"),
+        ("seed", -1, "seed is -1; it must be 0 or more"),
+    ):
+        with pytest.raises(limbeck.UserError, match=words):
+            limbeck.evaluate_files(["none"], [str(tmp_path / "t.txt")], **{option: value})
+
+
+def test_data_wordnet_says_how_it_is_found(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def downloaded(target: Path, **_: object) -> Path:
+        return target.resolve()  # without the network
+
+    monkeypatch.setattr("limbeck.lexicon.wordnet.download_wordnet", downloaded)
+    elsewhere = tmp_path / "words of mine"
+    assert f"set LIMBECK_WORDNET='{elsewhere}'" in invoke("data", "wordnet", "--output", elsewhere).stderr
+    assert invoke("data", "wordnet").stderr == ""
+    assert invoke("data", "wordnet", "--output", cache / "wordnet").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "RECIPE"], ["demo", "--output", "OUT"]], ids=lambda words: words[0]
+)
+def test_divergence_is_one_line_and_exit_code_1(
+    words: list[str], recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverges(*_: object, **__: object) -> None:
+        raise limbeck.TrainingDiverged("the loss is nan in step 3")
+
+    monkeypatch.setattr("limbeck.pipeline.run", diverges)
+    monkeypatch.setattr("limbeck.pipeline.demo.run_demo", diverges)
+    places = {"RECIPE": str(recipe), "OUT": str(recipe.parent / "demo")}
+    result = invoke(*(places.get(word, word) for word in words))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "limbeck: the loss is nan in step 3\n"
+
+
 def test_data_wordnet_refuses_a_folder_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     said = refused("data", "wordnet", "--output", tmp_path / "file" / "wordnet")
@@ -259,6 +313,9 @@ def test_pretrain_report_and_eval_from_one_end_to_the_other(recipe: Path) -> Non
     assert measured.exit_code == 0, measured.stderr
     assert "nats/word" in measured.stdout
     assert json.loads((recipe.parent / "e.json").read_text())["task"] == "mlm"
+    short = invoke("eval", "mlm", model, "--text", recipe.parent / "v.txt", "--words", "3", "--json")
+    assert short.exit_code == 0, short.stderr
+    assert json.loads(short.stdout)["data"]["min_words"] == 3
     reported = invoke("report", recipe.parent / "out", "--json")
     assert reported.exit_code == 0, reported.stderr
     assert Path(json.loads(reported.stdout)["report"]).is_file()
@@ -273,7 +330,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(recipe: Path) -> None:
     said = ""
     for line in process.stderr:
         said += line
-        if line.startswith("step 2"):
+        if line.startswith("step 1 "):
             process.send_signal(signal.SIGINT)
             break
     said += process.stderr.read()

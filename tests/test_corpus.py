@@ -234,6 +234,38 @@ def test_long_lines(tmp_path: Path, build: Build) -> None:
     assert corpus.stats.duplicates == 15
 
 
+def test_endless_runs_may_be_skipped_and_are_counted(tmp_path: Path, build: Build) -> None:
+    run = "x" * 1_000_001
+    (tmp_path / "a.txt").write_text(f"before {run} behind\n\nnext {run}{run}{run}\n\n{run}\n\nthe last {run}")
+    with pytest.raises(UserError, match=r'a\.txt, line 1: .*drop it with text\.on_error = "skip"'):
+        build("a.txt")
+    corpus = build("a.txt", on_error="skip")
+    assert texts(corpus) == ["before", "behind", "next", "the last"]
+    assert (corpus.stats.bad_lines, corpus.stats.documents) == (4, 3)
+    (tmp_path / "b.txt").write_text(run)
+    with pytest.raises(UserError, match=r"b\.txt has no line that is valid UTF-8 text and not far too long"):
+        build("b.txt", on_error="skip")
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text("ab \n", max_size=40), max_size=12), st.integers(1, 40))
+def test_skipping_does_not_depend_on_blocks(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[str], block: int
+) -> None:
+    path = tmp_path_factory.mktemp("blocks") / "a.txt"
+    path.write_text("".join(parts))
+    runs = path.read_text().split()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "BLOCK", block)
+        patch.setattr(readers, "LONGEST", 12)
+        counts = readers.Counts()
+        source = readers.find_sources([str(path)], path.parent, "text.train")[0]
+        pieces = list(source.documents("skip", counts))
+    assert " ".join(pieces).split() == [run for run in runs if len(run) <= 12]
+    assert counts.bad_lines == sum(len(run) > 12 for run in runs)
+    assert all(0 < len(piece) <= 12 for piece in pieces)
+
+
 LINES = st.lists(st.text("ab .\u3000é", max_size=12), max_size=12)
 
 

@@ -29,6 +29,7 @@ from limbeck.training.optimiser import (
     learning_rate_share,
     trainable,
 )
+from limbeck.training.progress import peak_memory, reset_peak_memory
 from tests.tiny_training import (
     Net,
     Settings,
@@ -358,6 +359,31 @@ def test_lines_off_a_terminal(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     lines = [record.getMessage() for record in caplog.records]
     assert any(line.startswith("step 2 of 4 · loss ") and line.endswith(" left") for line in lines)
     assert "tokens/s" in (tmp_path / "log.txt").read_text()
+
+
+def test_few_lines_off_a_terminal_and_all_in_the_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "limbeck"):
+        run_tiny(tmp_path, Settings(steps=8, log_every=1), evaluate=False)
+    shown = [record.getMessage() for record in caplog.records]
+    assert [line.split(" · ")[0] for line in shown] == ["step 1 of 8", "step 8 of 8"]
+    assert (tmp_path / "log.txt").read_text().count(" · loss ") == 8
+    assert sum(line["kind"] == "train" for line in metrics(tmp_path)) == 8
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
+def test_peak_memory_is_not_that_of_what_ran_before() -> None:
+    cpu = torch.device("cpu")
+    reset_peak_memory(cpu)
+    before = peak_memory(cpu)[0]
+    large = torch.ones(50_000_000)
+    with_it = peak_memory(cpu)[0]
+    assert with_it > before + 150_000_000
+    del large
+    assert peak_memory(cpu)[0] >= with_it
+    reset_peak_memory(cpu)
+    assert peak_memory(cpu)[0] < with_it - 150_000_000
 
 
 def test_frozen_parameters_stay(tmp_path: Path) -> None:

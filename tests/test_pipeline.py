@@ -24,9 +24,9 @@ from limbeck.distill.weighting import DEFAULT_TEMPERATURE
 from limbeck.errors import UserError
 from limbeck.pipeline import check, run
 from limbeck.pipeline.assemble import Assembled, assemble
-from limbeck.pipeline.teachers import weights_digest
 from limbeck.pipeline.train import build, prepared_teachers, training_batches
 from limbeck.recipe import Recipe
+from limbeck.teachers.masked_lm import weights_digest
 from limbeck.training.interface import StepContext
 from tests.models import make_checkpoint
 from tests.tiny_recipes import read_json, sentences, tiny_recipe, write_text, written_recipe
@@ -381,3 +381,26 @@ def test_a_vocabulary_with_a_hole_in_it(world: World, tmp_path: Path) -> None:
     results = run(world.recipe("bert", student={"tokenizer": str(tokenizer)}), tmp_path / "run")
     assert results["student"]["vocabulary"] == max(vocabulary.values()) + 1 > len(vocabulary)
     loads_with_transformers_alone(tmp_path / "run")
+
+
+def test_cheap_mistakes_are_met_before_any_text_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = {"text": {"train": ["absent.txt"]}}
+    with pytest.raises(UserError, match="no masked-LM family"):
+        run(tiny_recipe(world.folder, student={"family": "gpt2"}, **absent))
+    with pytest.raises(UserError, match="'x'.* does not exist"):
+        run(tiny_recipe(world.folder, {"x": world.folder / "nowhere"}, **absent))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="one process"):
+        run(world.recipe())
+
+
+def test_words_beyond_the_longest_input_are_counted(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "train.txt").write_text("\n\n".join(sentences(60, seed=9, shortest=20)), encoding="utf-8")
+    (tmp_path / "valid.txt").write_text("\n\n".join(sentences(9, seed=8)), encoding="utf-8")
+    made = assemble(tiny_recipe(tmp_path, student={"max_length": 16}))
+    count = made.train.cut_passages
+    assert 50 < count <= len(made.train_corpus)
+    assert made.train.cut_words > count
+    assert f"{count} passages of text.train are longer than student.max_length = 16" in caplog.text

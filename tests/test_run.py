@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import resource
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +117,33 @@ def test_clean_temporary(tmp_path: Path) -> None:
     clean_temporary(tmp_path / "absent")
 
 
+def test_two_writers_of_one_folder(tmp_path: Path) -> None:
+    """Two machines that share a cache may have the same process id: each has a folder of its own."""
+    path = tmp_path / "folder"
+    with atomic_folder(path) as one, atomic_folder(path) as two:
+        assert one != two
+        (one / "a").write_text("1")
+        (two / "a").write_text("2")
+    assert (path / "a").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+    (tmp_path / "usual").mkdir()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+def test_what_others_left_in_the_cache_is_deleted_after_a_day(tmp_path: Path, cache: Path) -> None:
+    old = time.time() - 25 * 3600
+    for place in (cache / "text", tmp_path / "runs"):
+        for name in (".tmp-old", ".tmp-growing", ".tmp-new", "kept"):
+            (place / name).mkdir(parents=True)
+            (place / name / "part").write_text("")
+            os.utime(place / name / "part", None if name in (".tmp-growing", ".tmp-new") else (old, old))
+            os.utime(place / name, None if name == ".tmp-new" else (old, old))
+        with atomic_folder(place / "made"):
+            pass
+    assert sorted(os.listdir(cache / "text")) == [".tmp-growing", ".tmp-new", "kept", "made"]
+    assert ".tmp-old" in os.listdir(tmp_path / "runs")
+
+
 def test_open_writes_recipe_and_environment(tmp_path: Path) -> None:
     with Run.open(tmp_path / "run", "seed = 1\n", FIELDS) as run:
         logging.getLogger("limbeck.anywhere").info("hello")
@@ -131,7 +160,10 @@ def test_open_writes_recipe_and_environment(tmp_path: Path) -> None:
 
 
 def test_environment_names_no_place() -> None:
-    assert str(Path.home()) + "/" not in json.dumps(environment())
+    found = environment()
+    assert str(Path.home()) + "/" not in json.dumps(found)
+    assert os.uname().release not in found["platform"]
+    assert found["platform"].split() == [os.uname().sysname, os.uname().machine]
 
 
 def test_changed_environment_is_said(tmp_path: Path) -> None:
@@ -160,7 +192,7 @@ def test_resume_is_refused_naming_every_changed_field(tmp_path: Path) -> None:
 
 def test_extend_lets_only_steps_grow(tmp_path: Path) -> None:
     Run.open(tmp_path, "", FIELDS).close()
-    with pytest.raises(UserError, match="--extend"):
+    with pytest.raises(UserError, match=r"set train\.steps back to 10 and add --extend 10$"):
         Run.open(tmp_path, "", FIELDS | {"train.steps": 20})
     with pytest.raises(UserError, match=r"train\.steps \(was 10, now 5\); set it back"):
         Run.open(tmp_path, "", FIELDS | {"train.steps": 5}, extend=True)

@@ -175,6 +175,41 @@ def test_failed_download_leaves_nothing(site: tuple[Path, str], folder: Path, tm
     assert os.listdir(parent) == []
 
 
+def test_download_replaces_only_wordnet(
+    site: tuple[Path, str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, address = site
+    sha256, url = _archive(served / "wn.tar.bz2", folder), f"{address}/wn.tar.bz2"
+    letters = tmp_path / "letters"
+    letters.mkdir()
+    (letters / "letter.doc").write_text("dear")
+    with pytest.raises(UserError, match=r"letters holds letter\.doc, which is no file of WordNet"):
+        download_wordnet(letters, url, sha256)
+    write_wordnet(letters)
+    with pytest.raises(UserError, match=r"letters holds letter\.doc"):
+        download_wordnet(letters, url, sha256)
+    assert (letters / "letter.doc").read_text() == "dear"
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "data.verb").write_text("old")
+    with pytest.raises(UserError, match=r"half holds data\.verb but no data\.noun"):
+        download_wordnet(half, url, sha256)
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        download_wordnet(half / "data.verb", url, sha256)
+    older = write_wordnet(tmp_path / "older")
+    for name in ("index.sense", "adj.exc", "cntlist.rev", "frames.vrb", "verb.Framestext", "LICENSE"):
+        (older / name).write_text("old")
+    assert download_wordnet(older, url, sha256) == older
+    assert not (older / "index.sense").exists()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert download_wordnet(Path("../empty/../new"), url, sha256) == tmp_path / "new"
+    for place in (".", "../empty", ".."):
+        with pytest.raises(UserError, match="the folder you work in"):
+            download_wordnet(Path(place), url, sha256)
+    assert Path.cwd().is_dir()
+
+
 @pytest.mark.data
 def test_real_wordnet() -> None:
     folder = Path("/usr/share/wordnet")

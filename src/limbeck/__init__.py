@@ -14,8 +14,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Interrupted": ("limbeck.errors", "Interrupted"),
     "Recipe": ("limbeck.recipe", "Recipe"),
     "RecipeError": ("limbeck.errors", "RecipeError"),
+    "TrainingDiverged": ("limbeck.errors", "TrainingDiverged"),
     "UserError": ("limbeck.errors", "UserError"),
     "check_recipe": ("limbeck.pipeline", "check"),
     "evaluate_files": ("limbeck.tasks.mlm", "evaluate_files"),

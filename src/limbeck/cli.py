@@ -4,16 +4,18 @@ Heavy imports happen inside the commands, so that help is quick. Results go to s
 stderr. Exit codes: 0 done, 1 a failure, 2 the user's mistake (told in a line each), 130 interrupted.
 """
 
+import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from limbeck import __version__, tables
 from limbeck.errors import UserError
-from limbeck.terminal import complain, show, work
+from limbeck.files import atomic_write, cache_dir, check_writable
+from limbeck.terminal import show, work
 
 app = typer.Typer(
     help="Distil several teacher language models into one small student.",
@@ -69,7 +71,6 @@ def _limbeck(
 def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.toml")) -> None:
     """Write a recipe with a comment for every field."""
     with work():
-        from limbeck.files import atomic_write
         from limbeck.recipe import template
 
         if path.exists():
@@ -165,16 +166,9 @@ def _run(
         if extend is not None:
             recipe = extended(recipe, extend)
         from limbeck.pipeline import run as run_recipe
-        from limbeck.training.interface import TrainingDiverged
 
         again = shlex.join(["limbeck", *sys.argv[1:]])
-        try:
-            results = run_recipe(
-                recipe, output, extend=extend is not None, resume_hint=again, progress=progress
-            )
-        except TrainingDiverged as error:
-            complain(error)
-            raise typer.Exit(1) from error
+        results = run_recipe(recipe, output, extend=extend is not None, resume_hint=again, progress=progress)
         show(results, as_json, tables.run_tables)
 
 
@@ -185,12 +179,14 @@ def mlm(
         list[str],
         typer.Option(metavar="F", help="Text to measure on, as in a recipe's text.valid. Repeatable."),
     ],
-    words: Annotated[int, typer.Option(metavar="N", min=2, help="Words of a passage, at most.")] = 96,
+    words: Annotated[
+        int, typer.Option(metavar="N", min=2, max=4096, help="Words of a passage, at most; up to 4096.")
+    ] = 96,
     mask: Annotated[float, typer.Option(metavar="SHARE", help="Share of the words masked.")] = 0.15,
     passages: Annotated[
         int | None, typer.Option(metavar="N", help="Measure on this many passages; all by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of masks and passages.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of masks and passages.")] = 0,
     precision: Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")] = "f32",
     batch: Annotated[int, typer.Option(metavar="N", help="Passages of one forward.")] = 32,
     device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
@@ -202,6 +198,8 @@ def mlm(
 ) -> None:
     """Compare masked language models: nats and accuracy per masked word, with 95% intervals."""
     with work(verbose) as progress:
+        if output is not None:
+            check_writable(output)  # or an hour's measurement would end with an error
         from limbeck.tasks.mlm import evaluate_files
 
         result = evaluate_files(
@@ -216,17 +214,9 @@ def mlm(
             device=device,
             progress=progress,
         )
-        _write(output, result)
         show(result, as_json, tables.evaluation_tables)
-
-
-def _write(path: Path | None, result: Any) -> None:
-    import json
-
-    from limbeck.files import atomic_write
-
-    if path is not None:
-        atomic_write(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        if output is not None:
+            atomic_write(output, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 @app.command()
@@ -279,11 +269,12 @@ def wordnet(
     with work(verbose) as progress:
         from functools import partial
 
-        from limbeck.files import cache_dir
         from limbeck.lexicon.wordnet import download_wordnet
 
-        target = output or cache_dir() / "wordnet"
-        folder = download_wordnet(target, progress=partial(progress, "downloading WordNet"))
+        cached = cache_dir() / "wordnet"
+        folder = download_wordnet(output or cached, progress=partial(progress, "downloading WordNet"))
+        if folder != cached.resolve():
+            print(f"to have it found, set LIMBECK_WORDNET={shlex.quote(str(folder))}", file=sys.stderr)
         show({"wordnet": str(folder)}, as_json, tables.mapping_tables)
 
 

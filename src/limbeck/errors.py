@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line each, no traceback, exit code 2."""
+"""Errors that are the user's to mend: one line each, no traceback, exit code 2; and training's early ends."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ class RecipeError(UserError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class TrainingDiverged(Exception):  # noqa: N818 - says what happened
+    """Training cannot go on: a loss, a gradient or an evaluation is not finite. One line, exit code 1."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Stopped by Ctrl-C or SIGTERM after a whole step, with everything saved. Exit code 130."""

@@ -8,7 +8,10 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,9 @@ from limbeck.errors import UserError
 
 TEMPORARY = ".tmp-"
 """Start of the name of a file or folder that is still being written."""
+
+STALE = 24 * 3600
+"""Seconds after which what is half written in the cache counts as left behind."""
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -59,6 +65,24 @@ def writing(path: Path) -> Iterator[None]:
         raise
 
 
+def check_writable(path: Path) -> None:
+    """Makes the parent folders of a file that is to be written later, and tries whether it can be.
+
+    Raises:
+        UserError: it cannot, or a folder is there.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; name a file")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent, prefix=TEMPORARY).close()
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that no other process has, on this machine or another that shares the folder."""
+    return path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(8)}")
+
+
 def atomic_write(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Writes a file so that `path` holds the old content or all of the new, even after a power cut.
 
@@ -69,11 +93,11 @@ def atomic_write(path: Path, content: str | bytes, *, durable: bool = True) -> N
         UserError: the file cannot be written.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    temporary = _temporary(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 if durable:
@@ -92,16 +116,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Everything in it is fsynced before the rename. A folder already at `path` is replaced; were the process
     killed in the middle of that, the old one would be left beside it under a temporary name and the new one
-    would be whole. When the block raises, the temporary folder is deleted and `path` is as it was.
+    would be whole. When the block raises, the temporary folder is deleted and `path` is as it was. In the
+    cache, where runs share folders, what a killed process left there more than a day ago is deleted too.
 
     Raises:
         UserError: the folder cannot be made or written (a full disk met inside the block as well).
     """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    temporary = _temporary(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+        if cache_dir().resolve() in path.resolve().parents:
+            _clean_stale(path.parent)
+        temporary.mkdir()  # by the user's umask, unlike tempfile's, so that others can read a shared cache
         try:
             yield temporary
             sync_tree(temporary)
@@ -115,10 +141,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def _swap(new: Path, path: Path) -> None:
     """Renames `new` to `path`; an old folder is moved away first (a full one cannot be renamed over)."""
     if not path.exists():
-        new.rename(path)
-        return
-    old = path.with_name(f"{TEMPORARY}{path.name}-old-{os.getpid()}")
-    shutil.rmtree(old, ignore_errors=True)
+        try:
+            new.rename(path)
+            return
+        except OSError as error:  # another process made it in between
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    old = _temporary(path)
     path.rename(old)
     try:
         new.rename(path)
@@ -151,11 +180,33 @@ def sync_tree(folder: Path) -> None:
 
 def clean_temporary(folder: Path) -> None:
     """Deletes what a killed process left half written in `folder`, which nobody else may be writing in."""
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        if entry.name.startswith(TEMPORARY):
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+    for entry in _half_written(folder):
+        _delete(entry)
+
+
+def _clean_stale(folder: Path) -> None:
+    """Deletes what is half written in `folder` and has not grown for a day; others may be writing in it."""
+    for entry in _half_written(folder):
+        if time.time() - _last_written(entry) > STALE:
+            _delete(entry)
+
+
+def _half_written(folder: Path) -> list[Path]:
+    return (
+        [entry for entry in folder.iterdir() if entry.name.startswith(TEMPORARY)] if folder.is_dir() else []
+    )
+
+
+def _last_written(entry: Path) -> float:
+    """Time of the last change of a file, or of a folder and all in it; now, if it goes away meanwhile."""
+    try:
+        return max(path.lstat().st_mtime for path in (entry, *entry.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
+
+
+def _delete(entry: Path) -> None:
+    if entry.is_dir():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)

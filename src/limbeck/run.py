@@ -31,7 +31,7 @@ _log = logging.getLogger("limbeck")
 
 
 def environment() -> dict[str, Any]:
-    """What a result may depend on besides the recipe; no host name, no paths."""
+    """What a result may depend on besides the recipe; no name or kernel of a host, no paths."""
     versions = {}
     for package in (
         "limbeck",
@@ -54,7 +54,7 @@ def environment() -> dict[str, Any]:
     return {
         "versions": versions,
         "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor,
         "cores": os.cpu_count(),
     }
@@ -189,8 +189,10 @@ class Run:
         if not changed:
             return
         only_steps = len(changed) == 1 and changed[0].startswith(f"{STEPS} ")
-        grows = only_steps and not extend and self.affecting.get(STEPS, 0) > old.get(STEPS, 0)
-        mend = "add --extend to train on" if grows else "set it back, or choose another run directory"
+        before, now = old.get(STEPS, 0), self.affecting.get(STEPS, 0)
+        mend = "set it back, or choose another run directory"
+        if only_steps and not extend and now > before:
+            mend = f"to train on, set {STEPS} back to {before} and add --extend {now - before}"
         raise UserError(f"{self.folder} holds a run with other settings: {'; '.join(changed)}; {mend}")
 
     def record_environment(self, **more: object) -> None:

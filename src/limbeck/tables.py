@@ -105,6 +105,8 @@ def demo_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """What `demo` shows: its tables, how long it took, and where the report is."""
     for table in result["tables"]:
         yield table["title"], list(table["columns"]), [list(map(str, row)) for row in table["rows"]]
+    if result["notes"]:
+        yield "Notes", [], [[f"{place}.", note] for place, note in enumerate(result["notes"], 1)]
     yield "", [], [["time", f"{result['seconds'] / 60:.1f} min"], ["report", str(result["report"])]]
 
 

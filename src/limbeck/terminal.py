@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from limbeck.errors import UserError
+from limbeck.errors import TrainingDiverged, UserError
 from limbeck.tables import Table
 
 LINE_EVERY = 30.0
@@ -74,7 +74,8 @@ def work(verbose: bool = False) -> Iterator[Progress]:
     `verbose`: debugging lines as well, and what the libraries have to say.
 
     Raises:
-        typer.Exit: 2 after a `UserError`, which is shown; 130 after Ctrl-C; 0 if stdout's reader has gone.
+        typer.Exit: 2 after a `UserError` and 1 after `TrainingDiverged`, which are shown; 130 after
+            Ctrl-C; 0 if stdout's reader has gone.
     """
     try:
         with _logging(verbose), contextlib.closing(Progress()) as progress:
@@ -83,6 +84,9 @@ def work(verbose: bool = False) -> Iterator[Progress]:
     except UserError as error:
         complain(error)
         raise typer.Exit(2) from error
+    except TrainingDiverged as error:
+        complain(error)
+        raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(130) from error
     except BrokenPipeError as error:

@@ -69,6 +69,12 @@ class Progress(Protocol):
         """Steps in all."""
 
 
+def weighting_temperature(settings: Settings) -> float:
+    """τ of the settings: as given, or the weighting's own."""
+    given = settings.weighting_temperature
+    return DEFAULT_TEMPERATURE[settings.weighting] if given is None else given
+
+
 @dataclass(frozen=True)
 class Targets:
     """What the teachers say of a batch's S slots together.
@@ -84,7 +90,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The teachers' projected predictions for a batch: at T = 1, for the weights, and at T, for the target."""
+    """The teachers' projected predictions for a batch: at T = 1 for the weights, and at T for the target."""
 
     at_one: list[Projected]
     at_t: list[Projected]
@@ -99,8 +105,7 @@ class DistillStep:
 
     def __init__(self, placed: Sequence[Placed], settings: Settings, vocabulary: int) -> None:
         self.placed, self.settings, self.vocabulary = list(placed), settings, vocabulary
-        tau = settings.weighting_temperature
-        self.weighting_temperature = DEFAULT_TEMPERATURE[settings.weighting] if tau is None else tau
+        self.weighting_temperature = weighting_temperature(settings)
 
     def kd_share(self, progress: Progress) -> float:
         """λ_kd at this step."""
@@ -152,7 +157,7 @@ class DistillStep:
 
     @torch.no_grad()
     def targets(self, batch: Batch, said: Predictions | None = None) -> Targets:
-        """The weighted mixture of the teachers' predictions, on the batch's device; `said` if they are known already."""
+        """The weighted mixture of the teachers' predictions (`said`, if known), on the batch's device."""
         said = said or self.predict(batch)
         slots, settings = batch.count, self.settings
         stats = weighting_.stats(said.at_one, batch.gold, slots, self.vocabulary, settings.weighting)
@@ -201,7 +206,7 @@ def _softmax(logits: torch.Tensor, temperature: float, out: torch.Tensor) -> tor
 
     A fresh [C, V] costs more than the softmax does: the system must find and clear its pages.
     """
-    for rows in row_chunks(*logits.shape, logits.device):
+    for rows in row_chunks(logits.shape[0], logits.shape[1], logits.device):
         part = logits[rows] if temperature == 1.0 else logits[rows] / temperature
         out[rows] = torch.softmax(part, dim=-1)
     return out

@@ -119,7 +119,7 @@ def build_student(
 
 def _config(section: StudentSize, tokenizer: PreTrainedTokenizerBase, dropout: float) -> Any:
     family, hidden = section.family, section.hidden
-    _check_family(family)
+    check_family(family)
     heads = section.heads or _default_heads(hidden)
     if hidden % heads:
         raise UserError(
@@ -147,7 +147,8 @@ def _config(section: StudentSize, tokenizer: PreTrainedTokenizerBase, dropout: f
     return AutoConfig.for_model(family, **size, **_vocabulary(tokenizer), **_dropouts(usual, dropout))
 
 
-def _check_family(family: str) -> None:
+def check_family(family: str) -> None:
+    """Raises UserError for a family that is no masked LM, or that cannot be a student."""
     choice = f"take one of {', '.join(SUGGESTED)}"
     if family in REFUSED:
         raise UserError(f'student.family = "{family}" cannot be a student: {REFUSED[family]}; {choice}')

@@ -277,7 +277,8 @@ def _arithmetic(
     device = projected[0].mass.device
     target, tail = torch.empty(slots, vocabulary, device=device), torch.zeros(slots, device=device)
     row = torch.zeros(len(shares), slots, dtype=torch.int64, device=device)
-    factor = torch.zeros(len(shares), slots, device=device)  # 0 where a teacher says nothing, whatever its row
+    # 0 where a teacher says nothing, whatever its row
+    factor = torch.zeros(len(shares), slots, device=device)
     for t, (said, share) in enumerate(zip(projected, shares, strict=True)):
         row[t, share.slot] = share.row
         factor[t, share.slot] = share.weight / share.expressible

@@ -36,6 +36,11 @@ _HEAD = re.compile(r"(\d{8}) \d\d ([nvasr]) ([0-9a-f]{2}) (.+)")
 _PART = re.compile(r'(?:"[^"]*"|[^";])+|"[^"]*$')
 _EXAMPLE = re.compile(r'"([^"]*)"?')
 _DICT_FILE = re.compile(r"(?:[^/]+/)?dict/([A-Za-z][A-Za-z.]*)")
+# What a folder of WordNet may hold, in any of its versions and distributions.
+_WORDNET_FILE = re.compile(
+    r"(?:data|index|cntlist|log|verb|sents|frames|sentidx)\.[A-Za-z.]+|(?:adj|adv|noun|verb|cousin)\.[a-z]{3}"
+    r"|cntlist|lexnames|LICENSE|COPYING|README"
+)
 _LICENCE = re.compile(r"(?:[^/]+/)?(?:dict/)?(LICENSE|COPYING)")
 _OTHER_WAYS = "install Debian's wordnet-base instead, or point LIMBECK_WORDNET to a folder that has WordNet"
 _MOST_BYTES = 1 << 28  # of the archive and of what comes out of it; Princeton's are 12 MB and 36 MB
@@ -183,6 +188,7 @@ def download_wordnet(
 ) -> Path:
     """Downloads Princeton's archive and puts its data files into the folder `target`, whole or not at all.
 
+    The folder must be new, empty, or an older WordNet, which is replaced; nothing else is ever deleted.
     Nothing of the archive is read before its checksum is right. Only plain files of its `dict` folder
     and the licence are taken, by their bare names.
 
@@ -190,11 +196,14 @@ def download_wordnet(
         progress: called with the bytes so far and the bytes in all (0: not known).
 
     Returns:
-        `target`.
+        `target`, made absolute.
 
     Raises:
-        UserError: no connection, wrong checksum, an archive without data files, `target` cannot be written.
+        UserError: no connection, wrong checksum, an archive without data files, `target` cannot be written
+            or holds something else.
     """
+    target = target.expanduser().resolve()
+    _check_target(target)
     with atomic_folder(target) as folder:
         archive = folder / "archive"
         found = _fetch(url, archive, progress)
@@ -211,6 +220,23 @@ def download_wordnet(
             raise UserError(f"{url} has no {', '.join(missing)} in a folder dict; {_OTHER_WAYS}")
         archive.unlink()
     return target
+
+
+def _check_target(target: Path) -> None:
+    """Refuses what a swap of folders would lose or pull from under the user's feet."""
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file, not a folder; name a new or an empty folder")
+    here = Path.cwd()
+    if target == here or target in here.parents:
+        raise UserError(
+            f"{target} is the folder you work in, so it cannot be replaced; name a new one, such as "
+            f"{target / 'wordnet'}"
+        )
+    held = sorted(entry.name for entry in target.iterdir()) if target.exists() else []
+    foreign = [name for name in held if not _WORDNET_FILE.fullmatch(name)]
+    if held and (foreign or "data.noun" not in held):
+        what = f"{foreign[0]}, which is no file of WordNet" if foreign else f"{held[0]} but no data.noun"
+        raise UserError(f"{target} holds {what}; name a new or an empty folder")
 
 
 def _fetch(url: str, path: Path, progress: Callable[[int, int], None] | None) -> str:

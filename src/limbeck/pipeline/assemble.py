@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +25,7 @@ from limbeck.text.corpus import Corpus, build_corpus, overlap
 from limbeck.text.mixing import mix64
 from limbeck.text.pieces import PieceTokenizer, train_tokenizer
 from limbeck.text.prepare import Prepared, prepare
+from limbeck.text.vocabulary import TRAINING_VERSION
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -120,7 +122,8 @@ def _trained_tokenizer(spec: str, corpus: Corpus) -> PreTrainedTokenizerFast:
     """Trained once per text and spec, kept in the cache: a resumed run must find the very same pieces."""
     from transformers import AutoTokenizer
 
-    folder = cache_dir() / "tokenizers" / f"{spec.replace(':', '-')}-{corpus.fingerprint[:16]}"
+    name = f"{spec.replace(':', '-')}-{corpus.fingerprint[:16]}-{TRAINING_VERSION}-{version('tokenizers')}"
+    folder = cache_dir() / "tokenizers" / name
     if not folder.exists():
         rows = sample_rows(corpus, TOKENIZER_PASSAGES, salt=1)
 
@@ -189,6 +192,13 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
         )
 
     train, valid = align(train_corpus, "text.train"), align(valid_corpus, "text.valid")
+    if train.cut_passages:
+        log.warning(
+            "%d passages of text.train are longer than student.max_length = %d and lose %d words",
+            train.cut_passages,
+            limit,
+            train.cut_words,
+        )
     # Set aside whether or not it is used, so that students with and without teachers see the same text.
     aside = sample_rows(train_corpus, min(CALIBRATION_PASSAGES, len(train_corpus) // 20), salt=2)
     rows = np.setdiff1d(np.arange(len(train_corpus)), aside)

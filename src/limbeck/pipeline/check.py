@@ -48,6 +48,8 @@ def check(recipe: Recipe, progress: Progress | None = None) -> dict[str, Any]:
             "valid": vars(made.valid_corpus.stats),
             "set_aside": len(made.calibration_rows),
             "overlap": made.overlap,
+            "cut_passages": made.train.cut_passages,
+            "cut_words": made.train.cut_words,
         },
         "teachers": teachers,
         **_cost(made, progress),
@@ -80,6 +82,7 @@ def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:
             fed += batch.input_ids.numel()
         optimiser.step()
         optimiser.zero_grad()
+        loss.item()  # waits for the device
         seconds.append(time.perf_counter() - began)
     per_step = statistics.median(seconds[1:])  # the first one warms up
     weights = sum(p.numel() * p.element_size() for p in module.parameters())

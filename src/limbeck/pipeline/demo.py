@@ -25,6 +25,7 @@ from limbeck.text.pieces import PieceTokenizer
 
 log = logging.getLogger("limbeck")
 
+WEIGHTINGS = ("gold", "evidence")
 RECIPES = ("nouns", "others", "student", "alone")
 HALVES = {"all": "wordnet:/valid", "nouns": "wordnet:noun/valid", "others": "wordnet:verb,adj,adv/valid"}
 TITLES = {
@@ -66,15 +67,14 @@ def run_demo(
     log.info("demo, part 5 of 5: comparing the four on held-out synsets")
     recipe = load_recipe(folder / "student.toml", overrides)
     words = {half: _measure(folder, recipe, source, progress) for half, source in HALVES.items()}
-    weights = {
-        weighting: {half: _weights(folder, recipe, HALVES[half], weighting) for half in ("nouns", "others")}
-        for weighting in ("gold", "evidence")
-    }
+    halves = {half: _weights(folder, recipe, HALVES[half]) for half in ("nouns", "others")}
+    weights = {w: {half: found[w] for half, found in halves.items()} for w in WEIGHTINGS}
     report = write_report(
         [folder / name for name in ("student", "alone", "nouns", "others")], folder / "report.md"
     )
     result = {
         "tables": [_quality(words), _carried(weights)],
+        "notes": words["all"]["notes"],
         "words": words,
         "weights": weights,
         "seconds": time.perf_counter() - began,
@@ -100,11 +100,11 @@ def _measure(folder: Path, recipe: Recipe, source: str, progress: Progress | Non
     return evaluate_models(compared, corpus, settings, progress)
 
 
-def _weights(folder: Path, recipe: Recipe, source: str, weighting: str) -> dict[str, float]:
-    """Mean weight of each teacher on the masked words of one half, where both cover the slot."""
+def _weights(folder: Path, recipe: Recipe, source: str) -> dict[str, dict[str, float]]:
+    """Mean weight of each teacher under each weighting, on the masked words of one half that both cover."""
     made = assemble(_with_valid(recipe, source))
     prepared_teachers(made, folder / "student", None)
-    return mean_weights(made, weighting)
+    return mean_weights(made, WEIGHTINGS)
 
 
 def _quality(words: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ See docs/architecture.md §3.1.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.tasks.mlm_words import Sample, sample_logits
 from limbeck.teachers.calibration import Coverage, fit_temperature
-from limbeck.teachers.masked_lm import MaskedLM
 from limbeck.text.batches import Collator, fixed_batches
 from limbeck.text.words import mask_plan
 
@@ -26,15 +26,6 @@ log = logging.getLogger("limbeck")
 
 # Passages of valid for the teachers' table: a few thousand masked words, in seconds.
 TABLE_PASSAGES = 256
-
-
-def weights_digest(module: MaskedLM) -> str:
-    """blake2b over names and values of all parameters: tells checkpoints apart whatever they are called."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, parameter in sorted(module.model.named_parameters()):
-        digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def calibrate(made: Assembled, progress: Progress | None = None) -> None:
@@ -60,7 +51,7 @@ def teachers_table(made: Assembled, progress: Progress | None = None) -> list[di
     for t, (placed, spec) in enumerate(zip(made.placed, made.recipe.teachers, strict=True)):
         teacher = placed.teacher
         measured = evaluate_models(
-            [Compared(teacher.name, teacher.module, teacher.tokenizer, spec.model)],
+            [Compared(teacher.name, teacher.module, teacher.tokenizer, shown_model(spec.model))],
             made.valid_corpus,
             MlmSettings(
                 mask=made.recipe.distill.mask,
@@ -76,7 +67,7 @@ def teachers_table(made: Assembled, progress: Progress | None = None) -> list[di
         rows.append(
             {
                 "name": teacher.name,
-                "model": spec.model,
+                "model": shown_model(spec.model),
                 "prior": spec.prior,
                 "parameters": sum(p.numel() for p in teacher.module.parameters()),
                 "masked_accuracy": measured["all_words"]["accuracy"],
@@ -118,10 +109,11 @@ def coverage(made: Assembled, teacher: int) -> tuple[float, dict[str, float]]:
     return shares.pop("covered"), shares
 
 
-def mean_weights(made: Assembled, weighting: str) -> dict[str, float]:
-    """Mean weight of each teacher over the slots of the sample of valid that all teachers cover."""
-    settings = made.recipe.distill.model_copy(update={"weighting": weighting, "weighting_temperature": None})
-    step = DistillStep(made.placed, settings, made.placed[0].projection.student_width)
+def mean_weights(made: Assembled, weightings: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Mean weight of each teacher under each weighting, over the slots of the sample of valid that all cover.
+
+    NaN where there is no such slot. The teachers run once for all the weightings.
+    """
     collator = Collator(
         made.student_tokenizer,
         [placed.teacher.tokenizer for placed in made.placed],
@@ -129,12 +121,31 @@ def mean_weights(made: Assembled, weighting: str) -> dict[str, float]:
         rate=made.recipe.distill.mask,
         student_sees="mask",
     )
-    total = torch.zeros(len(made.placed))
+    steps = {}
+    for weighting in weightings:
+        settings = made.recipe.distill.model_copy(
+            update={"weighting": weighting, "weighting_temperature": None}
+        )
+        steps[weighting] = DistillStep(made.placed, settings, made.placed[0].projection.student_width)
+    totals = {weighting: torch.zeros(len(made.placed)) for weighting in weightings}
     slots = 0
     for batch in fixed_batches(made.valid, collator, made.valid_rows, 64):
-        targets = step.targets(batch)
-        together = targets.covered.all(0)
-        total += targets.weights[:, together].sum(1)
+        said = steps[weightings[0]].predict(batch)
+        for weighting, step in steps.items():
+            targets = step.targets(batch, said)
+            together = targets.covered.all(0)
+            totals[weighting] += targets.weights[:, together].sum(1).cpu()
         slots += int(together.sum())
-    means = (total / slots).tolist() if slots else [math.nan] * len(total)
-    return {placed.teacher.name: mean for placed, mean in zip(made.placed, means, strict=True)}
+    names = [placed.teacher.name for placed in made.placed]
+    return {
+        weighting: dict(
+            zip(names, (total / slots).tolist() if slots else [math.nan] * len(names), strict=True)
+        )
+        for weighting, total in totals.items()
+    }
+
+
+def shown_model(model: str) -> str:
+    """A model's name for tables: a hub id as it is, of a path the last two folders."""
+    path = Path(model)
+    return "/".join(path.parts[-2:]) if path.is_absolute() else model

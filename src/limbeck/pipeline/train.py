@@ -5,26 +5,27 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from limbeck.distill.step import DistillStep
-from limbeck.distill.student import build_student, init_from_layers
+from limbeck.distill.step import DistillStep, weighting_temperature
+from limbeck.distill.student import build_student, check_family, init_from_layers
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
-from limbeck.pipeline.teachers import calibrate, describe, teachers_table, weights_digest
+from limbeck.pipeline.teachers import calibrate, describe, shown_model, teachers_table
 from limbeck.recipe import Recipe, affecting, to_toml
 from limbeck.run import Run
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
-from limbeck.teachers.loading import quiet
-from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm
-from limbeck.text.batches import Collator, TextBatches, fixed_batches
+from limbeck.teachers.loading import find_source, quiet
+from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm, weights_digest
+from limbeck.text.batches import Batch, Collator, TextBatches, fixed_batches
 from limbeck.training.engine import choose_device, choose_precision
 from limbeck.training.loop import TrainResult, train
 
@@ -59,7 +60,8 @@ def run(
     check_place(recipe, folder)
     made = assemble(recipe, progress)
     fields = affecting(recipe) | _contents(made)
-    with Run.open(folder, to_toml(recipe), fields, extend=extend, resume_hint=resume_hint) as opened:
+    saved = to_toml(recipe.model_copy(update={"output": str(folder.absolute())}))
+    with Run.open(folder, saved, fields, extend=extend, resume_hint=resume_hint) as opened:
         done = _finished(opened, recipe)
         if done is not None:
             log.info("%s is finished; nothing to do", folder)
@@ -71,9 +73,19 @@ def check_place(recipe: Recipe, folder: Path) -> None:
     """Refuses at once what would otherwise be refused only when text and teachers are ready.
 
     Raises:
-        UserError: device or precision that this machine lacks, a run directory that cannot be written.
+        UserError: device or precision that this machine lacks, a student's family or a model's path that does
+            not exist, a run directory that cannot be written, several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("a recipe runs in one process for now; start limbeck without torchrun")
     choose_precision(recipe.train.precision, choose_device(recipe.train.device))
+    student = recipe.student
+    if student.family is not None:
+        check_family(student.family)
+    for spec in recipe.teachers:
+        find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
+    if student.init is not None and not student.init.startswith("teacher:"):
+        find_source(student.init, f"student.init: {student.init!r}")
     try:
         tempfile.TemporaryFile(dir=existing(folder)).close()
     except OSError as error:
@@ -95,10 +107,12 @@ def _contents(made: Assembled) -> dict[str, Any]:
         "student.tokenizer (contents)": made.student_tokenizer.fingerprint,
     }
     if made.source is not None:
-        found["student.init (contents)"] = weights_digest(made.source)
+        found["student.init (contents)"] = weights_digest(made.source.model)
+    if made.placed:  # its default may change with a version
+        found["distill.weighting_temperature (used)"] = weighting_temperature(made.recipe.distill)
     for placed in made.placed:
         name, teacher = f"teachers.{placed.teacher.name}", placed.teacher
-        found[f"{name}.model (contents)"] = weights_digest(teacher.module)
+        found[f"{name}.model (contents)"] = weights_digest(teacher.module.model)
         found[f"{name}.tokenizer (contents)"] = teacher.tokenizer.fingerprint
     return found
 
@@ -119,7 +133,7 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
     try:
         teachers = prepared_teachers(made, opened.folder, progress)
         module, evaluate = build(made), evaluator(made)
-    except UserError:
+    except BaseException:  # Ctrl-C as well: nothing is trained yet
         _give_back(opened.folder)
         raise
     source = training_batches(made)
@@ -232,18 +246,21 @@ def evaluator(made: Assembled) -> Callable[[nn.Module], dict[str, float]]:
     collator = Collator(
         made.student_tokenizer, [], seed=EVALUATION_SEED, rate=made.recipe.distill.mask, student_sees="mask"
     )
-    batches = fixed_batches(made.valid, collator, made.valid_rows, 32)
-    slots = sum(batch.count for batch in batches)
-    if slots == 0:
+
+    def batches() -> Iterator[Batch]:  # made anew each time, so that a large sample is never all in memory
+        return fixed_batches(made.valid, collator, made.valid_rows, 32)
+
+    if not any(batch.count for batch in batches()):
         raise UserError("text.valid: the student has no piece for any of its masked words; give more text")
 
     def evaluate(module: nn.Module) -> dict[str, float]:
         device = next(module.parameters()).device
-        nats = hits = 0.0
-        for batch in (b.to(device) for b in batches):
+        nats = hits = slots = 0.0
+        for batch in (b.to(device) for b in batches()):
             logits = module(batch.input_ids, batch.attention_mask, batch.position).float()
             nats += float(nn.functional.cross_entropy(logits, batch.gold, reduction="sum"))
             hits += float((logits.argmax(-1) == batch.gold).sum())
+            slots += batch.count
         return {"valid_nats": nats / slots, "valid_accuracy": hits / slots}
 
     return evaluate
@@ -262,7 +279,9 @@ def _results(
     )
     compared = [Compared("student", student, made.student_tokenizer, "model")]
     compared += [
-        Compared(p.teacher.name, p.teacher.module, p.teacher.tokenizer, str(spec.model))
+        Compared(
+            p.teacher.name, p.teacher.module, p.teacher.tokenizer, shown_model(spec.model), p.teacher.device
+        )
         for p, spec in zip(made.placed, recipe.teachers, strict=True)
     ]
     words = evaluate_models(
@@ -285,6 +304,8 @@ def _results(
             "valid": vars(made.valid_corpus.stats) | {"fingerprint": made.valid_corpus.fingerprint},
             "set_aside": len(made.calibration_rows),
             "overlap": made.overlap,
+            "cut_passages": made.train.cut_passages,
+            "cut_words": made.train.cut_words,
         },
         "teachers": teachers,
         "student": {

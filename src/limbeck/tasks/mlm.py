@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Compared", "MlmSettings", "evaluate_files", "evaluate_models", "table"]
 
+MOST_WORDS = 4096
+"""Most words of a passage: more than any model's longest input."""
+
+MIN_WORDS = 4
+"""Fewest words of a passage, where passages may be that long."""
+
 PRECISIONS = ("f32", "bf16", "f16")
 # What a normaliser may do that changes which word is the right answer: case, accents, compatibility forms.
 _PROBE = "A É ß ﬁ ４"
@@ -41,7 +47,8 @@ _PROBE = "A É ß ﬁ ４"
 class MlmSettings:
     """How masked words are measured.
 
-    mask: share of the words that is masked. passages: measure at most this many, drawn by `seed`; None: all.
+    mask: share of the words that is masked. passages: measure at most this many, drawn by `seed`
+    (0 or more); None: all.
     precision: f32, bf16 or f16. batch: passages at once. bootstrap: resampled sets of passages for the
     intervals; 0: none.
 
@@ -62,6 +69,8 @@ class MlmSettings:
             raise UserError(f"mask is {self.mask}; it must lie between 0 and 1, such as 0.15")
         if self.passages is not None and self.passages < 1:
             raise UserError(f"passages is {self.passages}; it must be at least 1, or left out for all")
+        if not 0 <= self.seed < 1 << 63:
+            raise UserError(f"seed is {self.seed}; it must be 0 or more, below 2^63")
         if self.precision not in PRECISIONS:
             raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}")
         if self.batch < 1:
@@ -79,7 +88,7 @@ def evaluate_files(
     texts: Sequence[str],
     *,
     words: int = 96,
-    min_words: int = 8,
+    min_words: int | None = None,
     mask: float = 0.15,
     passages: int | None = None,
     seed: int = 0,
@@ -93,7 +102,8 @@ def evaluate_files(
     """Compares models, given as paths or hub ids, on text files; one model is in memory at a time.
 
     Args:
-        texts: as in a recipe's `text.valid`. words, min_words: most and fewest words of a passage.
+        texts: as in a recipe's `text.valid`. words: most words of a passage, 2 to 4096.
+        min_words: fewest words of a passage; None: 4, or `words` where that is less.
         mask, passages, seed, precision, batch, bootstrap, device: see `MlmSettings`.
         cache: folder for the passages; None: the user's cache.
 
@@ -105,12 +115,13 @@ def evaluate_files(
     """
     _any(models)
     settings = MlmSettings(mask, passages, seed, precision, batch, bootstrap, device)
+    least = _check_words(words, min_words)
     target = resolve_device(device)
     corpus = build_corpus(
         list(texts),
         base=Path.cwd(),
         words=words,
-        min_words=min_words,
+        min_words=least,
         on_error="stop",
         cache=cache or cache_dir() / "text",
         label="evaluation text",
@@ -125,7 +136,7 @@ def evaluate_files(
     result["data"] |= {
         "texts": [str(text) for text in texts],
         "words_per_passage": words,
-        "min_words": min_words,
+        "min_words": least,
     }
     return result
 
@@ -144,6 +155,17 @@ def evaluate_models(
         return compared
 
     return _evaluate([partial(given, compared) for compared in models], corpus, settings, progress)
+
+
+def _check_words(words: int, min_words: int | None) -> int:
+    """The fewest words of a passage."""
+    if not 2 <= words <= MOST_WORDS:
+        raise UserError(f"words is {words}; it must be from 2 to {MOST_WORDS}, such as 96")
+    if min_words is None:
+        return min(MIN_WORDS, words)
+    if not 1 <= min_words <= words:
+        raise UserError(f"min_words is {min_words}; it must be from 1 to words, {words}")
+    return min_words
 
 
 def _any(models: Sequence[Any]) -> None:

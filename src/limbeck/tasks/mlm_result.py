@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from limbeck.tasks.bootstrap import PairedMeans
 from limbeck.tasks.mlm_words import LEFT_OUT, Compared, WordScores
+from limbeck.teachers.masked_lm import weights_digest
 
 
 def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -61,7 +59,7 @@ def describe(compared: Compared, scores: WordScores) -> dict[str, Any]:
         "name": compared.name,
         "model": compared.model,
         "parameters": sum(p.numel() for p in compared.module.parameters()),
-        "weights": _digest(compared.module),
+        "weights": weights_digest(getattr(compared.module, "model", compared.module)),
         "tokenizer": compared.tokenizer.fingerprint,
         "vocabulary": compared.tokenizer.vocab_size,
         "longest_input": compared.tokenizer.limit,
@@ -98,12 +96,3 @@ def versions() -> dict[str, str]:
 
     names = ("limbeck", "torch", "transformers", "tokenizers", "numpy")
     return {"python": platform.python_version()} | {name: version(name) for name in names}
-
-
-def _digest(module: torch.nn.Module) -> str:
-    """blake2b of all parameters, in order of name: tells two checkpoints apart whatever they are called."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, parameter in sorted(module.named_parameters()):
-        digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -7,6 +7,7 @@ passages, whatever its tokenizer (docs/architecture.md §2).
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,14 @@ import numpy.typing as npt
 import torch
 
 from limbeck.errors import UserError
+from limbeck.teachers.teacher import is_out_of_memory
 from limbeck.text.words import mask_plan, word_spans
 
 if TYPE_CHECKING:
     from limbeck.text.corpus import Corpus
     from limbeck.text.pieces import PieceTokenizer
+
+log = logging.getLogger("limbeck")
 
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
@@ -40,13 +44,15 @@ class Compared:
     """A model to be compared.
 
     module: `(input_ids [B, L], attention_mask [B, L], position [S]) -> logits [S, V]` at the S slots only,
-    such as `MaskedLM`. model: where it came from, for the result.
+    such as `MaskedLM`. model: where it came from, for the result. device: where it runs; None: where the
+    others do.
     """
 
     name: str
     module: torch.nn.Module
     tokenizer: PieceTokenizer
     model: str
+    device: torch.device | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,7 @@ def score(
     Raises:
         UserError: the model gives NaN or infinite logits.
     """
+    device = compared.device or device
     module = compared.module.to(device).eval()
     parts: list[WordScores] = []
     done = 0
@@ -279,7 +286,26 @@ def _run(
 def _logits(
     compared: Compared, module: torch.nn.Module, shown: list[_Shown], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits float32 [S, V] and gold [S] of the slots of one batch, in order of passage and slot."""
+    """Logits float32 [S, V] and gold [S] of the slots of one batch, in order of passage and slot.
+
+    When memory runs out the passages go in two halves.
+    """
+    try:
+        return _logits_at_once(compared, module, shown, device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error) or len(shown) == 1:
+            raise
+    half = len(shown) // 2
+    log.warning(
+        "%s: out of memory with %d passages at once; going on with %d", compared.name, len(shown), half
+    )
+    parts = [_logits(compared, module, part, device) for part in (shown[:half], shown[half:])]
+    return torch.cat([logits for logits, _ in parts]), torch.cat([gold for _, gold in parts])
+
+
+def _logits_at_once(
+    compared: Compared, module: torch.nn.Module, shown: list[_Shown], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     tokenizer = compared.tokenizer
     fixed = len(tokenizer.prefix) + len(tokenizer.suffix)
     width = max(len(view.ids) for view in shown) + fixed

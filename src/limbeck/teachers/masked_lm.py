@@ -6,6 +6,7 @@ of [batch, length, vocabulary] is ever made (contract 7 of docs/architecture.md)
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from limbeck.errors import UserError
 from limbeck.teachers import families, loading
 
-
-# The CPU's matrix library prepares a kernel for every new shape, at the cost of a product or two, and keeps it in
-# memory; no two batches have the same number of slots, so that number is rounded up for the head.
+# The CPU's matrix library prepares a kernel for every new shape, at the cost of a product or two. No two
+# batches have the same number of slots, so that number is rounded up for the head.
 SLOT_MULTIPLE = 32
 
 
@@ -92,6 +92,15 @@ class MaskedLM(nn.Module):
         finally:
             self._gather.position = None
         return logits[: len(position)]
+
+
+def weights_digest(model: nn.Module) -> str:
+    """blake2b of all parameters, in order of name: tells two models apart whatever they are called."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class Teacher:
         try:
             return self._forward(input_ids, attention_mask, position)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # Outside the handler, where the failed forward's tensors are free again.
         size = len(input_ids)
@@ -179,7 +179,8 @@ class Teacher:
         return logits.float()
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's or the machine's memory ran out."""
     # The CPU's allocator raises a plain RuntimeError.
     signs = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)

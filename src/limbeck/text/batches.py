@@ -7,7 +7,7 @@ batches as one that never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -285,8 +285,8 @@ class TextBatches:
         return [batches[i] for i in shuffled]
 
 
-def fixed_batches(prepared: Prepared, collator: Collator, rows: Ints, size: int) -> list[Batch]:
+def fixed_batches(prepared: Prepared, collator: Collator, rows: Ints, size: int) -> Iterator[Batch]:
     """`rows` in order of length as batches of at most `size` passages under variant 0: for evaluation."""
     ordered = rows[np.argsort(prepared.lengths[rows], kind="stable")]
-    parts = [ordered[i : i + size] for i in range(0, len(ordered), size)]
-    return [collator([prepared.passage(int(i)) for i in part], 0) for part in parts]
+    for start in range(0, len(ordered), size):
+        yield collator([prepared.passage(int(i)) for i in ordered[start : start + size]], 0)

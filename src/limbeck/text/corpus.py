@@ -41,7 +41,7 @@ class CorpusStats:
     """What became of the text.
 
     Documents; passages kept and their words; passages dropped as exact duplicates or as shorter than
-    `min_words`; lines dropped because they are not UTF-8.
+    `min_words`; lines dropped because they are not UTF-8, and runs dropped as far too long.
     """
 
     documents: int
@@ -118,7 +118,8 @@ def build_corpus(
         base: folder that relative patterns start at.
         words: most words of a passage, up to 60,000. A passage has at most 60,000 characters as well.
         min_words: passages of fewer words are dropped and counted.
-        on_error: `stop` at a line that is not UTF-8, or `skip` and count it.
+        on_error: `stop` at a line that is not UTF-8 or a run without white space that is far too long, or
+            `skip` and count it.
         cache: folder to keep corpora in, one folder per fingerprint.
         label: where the patterns were given, for messages: `text.train`.
 
@@ -184,7 +185,7 @@ def _write(
                 empty = all(file.stat().st_size == 0 for source in members for file in source.files)
                 what = "is empty" if empty else "has nothing but white space"
                 if counts.bad_lines and not empty:
-                    what = "has no line that is valid UTF-8 text"
+                    what = "has no line that is valid UTF-8 text and not far too long"
                 raise UserError(f"{label}: {pattern} {what}; give it text")
     if writer.passages == 0:
         raise UserError(f"{label}: no passage has {min_words} words; give more text or lower text.min_words")

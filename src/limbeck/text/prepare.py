@@ -32,7 +32,7 @@ from limbeck.text.words import WORD_RULE_VERSION
 
 __all__ = ["Prepared", "PreparedPassage", "Side", "TeacherSide", "prepare"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
@@ -117,11 +117,14 @@ def _write(
     import pyarrow as pa
 
     schema = pa.schema(_columns(job))
+    cut_passages = cut_words = 0
     with pa.OSFile(str(folder / "data.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for number, arrays in enumerate(_blocks(corpus, job, workers)):
             rows = slice(number * ROWS, min((number + 1) * ROWS, len(corpus)))
             arrays["hash"] = np.asarray(corpus.hashes[rows], np.uint64)
             arrays["words"] = np.asarray(corpus.n_words[rows], np.uint16)
+            cut_passages += int((arrays["lost"] > 0).sum())
+            cut_words += int(arrays["lost"].sum())
             columns = [_arrow(field, arrays) for field in schema]
             writer.write_batch(pa.record_batch(columns, schema=schema))
             if progress:
@@ -131,6 +134,8 @@ def _write(
         "passages": len(corpus),
         "teachers": len(job.teachers),
         "format": FORMAT_VERSION,
+        "cut_passages": cut_passages,
+        "cut_words": cut_words,
     }
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
@@ -245,8 +250,8 @@ def _block(job: _Job, texts: list[str]) -> dict[str, Array]:
     words = Words.of(texts, characters)
     student = locate(job.student.encode(texts, characters), characters, words)
     kind = kinds(student, words, job.student.starts_word, job.student.marks_spaces)
-    keep, _ = cut(student, words, job.student.limit)
-    arrays: dict[str, Array] = {"kind": kind[keep]}
+    keep, lost_at = cut(student, words, job.student.limit)
+    arrays: dict[str, Array] = {"kind": kind[keep], "lost": words.offsets[1:] - lost_at}
     arrays |= _side(student, words, keep, "")
     for t, (tokenizer, gold_map) in enumerate(zip(job.teachers, job.gold_maps, strict=True)):
         teacher = locate(tokenizer.encode(texts, characters), characters, words)

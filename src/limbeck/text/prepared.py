@@ -60,7 +60,8 @@ class Prepared:
     """Prepared text on disk, memory-mapped; passages are those of the corpus, in its order.
 
     hashes: uint64 [N]; n_words: int64 [N]; lengths: int64 [N], the student's pieces; teacher_lengths: the
-    same per teacher; fingerprint: of the corpus, the tokenizers and the maps.
+    same per teacher; cut_passages, cut_words: what the student's longest input left out; fingerprint: of the
+    corpus, the tokenizers and the maps.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -72,7 +73,9 @@ class Prepared:
             self._reader = pa.ipc.open_file(pa.memory_map(str(folder / "data.arrow")))
             batches = [self._reader.get_batch(b) for b in range(self._reader.num_record_batches)]
             sound = (
-                meta["fingerprint"] == fingerprint and sum(b.num_rows for b in batches) == meta["passages"]
+                meta["fingerprint"] == fingerprint
+                and "cut_words" in meta
+                and sum(b.num_rows for b in batches) == meta["passages"]
             )
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise UserError(
@@ -80,6 +83,7 @@ class Prepared:
             ) from error
         if not sound:
             raise UserError(f"prepared text is incomplete: delete the folder {folder} and run again")
+        self.cut_passages, self.cut_words = int(meta["cut_passages"]), int(meta["cut_words"])
         self._blocks = [_Block(b, meta["teachers"]) for b in batches]
         self.hashes: npt.NDArray[np.uint64] = _joined([b.hash for b in self._blocks], np.uint64)
         self.n_words: Ints = _joined([b.words for b in self._blocks], np.int64)

@@ -22,7 +22,8 @@ from limbeck.errors import UserError
 from limbeck.lexicon.wordnet import POS_FILES, Synset, find_wordnet, synsets
 
 OnError = Literal["stop", "skip"]
-"""What is done about a line that is not valid UTF-8."""
+"""What is done about a line that is not valid UTF-8, and about a run of more than `LONGEST` characters
+without white space: an error, or it is dropped and counted."""
 
 BLOCK = 1 << 20
 """Bytes read at once."""
@@ -36,13 +37,17 @@ VALID_SHARE = 20
 
 _KINDS = {".zst": "zst", ".gz": "gz", ".xz": "xz"}
 _IN_FOLDERS = (".txt", *(f".txt{ending}" for ending in _KINDS))
+_SPACE = re.compile(r"\s")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _POS_NAMES = {"noun": "n", "verb": "v", "adj": "a", "adv": "r", "n": "n", "v": "v", "a": "a", "r": "r"}
 
 
 @dataclass
 class Counts:
-    """What was met while reading: documents, dropped lines, bytes of the files (as they lie on disk)."""
+    """What was met while reading: documents, dropped lines and endless runs, bytes of files.
+
+    The bytes are those that lie on disk.
+    """
 
     documents: int = 0
     bad_lines: int = 0
@@ -74,12 +79,12 @@ class Source:
         """The documents, or pieces of at most `LONGEST` characters of longer ones, without outer white space.
 
         Raises:
-            UserError: binary file, invalid UTF-8 (`stop`), damaged compression, a run of more than `LONGEST`
-                characters without white space, damaged WordNet.
+            UserError: binary file, damaged compression, damaged WordNet; with `stop` also invalid UTF-8 or a
+                run of more than `LONGEST` characters without white space.
         """
         if self.kind == "wordnet":
             return _wordnet_documents(self, counts)
-        return _split(_decoded(self.path, self.kind, on_error, counts), self.path, counts)
+        return _split(_decoded(self.path, self.kind, on_error, counts), self.path, on_error, counts)
 
 
 def find_sources(patterns: Sequence[str], base: Path, label: str) -> list[Source]:
@@ -245,20 +250,30 @@ def _without_bad_lines(block: bytes, counts: Counts) -> str:
     return "\n".join(good)
 
 
-def _split(blocks: Iterator[tuple[int, str]], path: Path, counts: Counts) -> Iterator[str]:
+def _split(blocks: Iterator[tuple[int, str]], path: Path, on_error: OnError, counts: Counts) -> Iterator[str]:
     """Cuts text into documents at blank lines, and those of more than `LONGEST` characters at white space."""
     rest, begun = "", False  # what is not yet given out of a document, and whether a piece of it was
+    dropping = False  # whether the run being dropped goes on in the next block
     for lines, text in blocks:
+        if dropping:
+            dropping, text = _behind_run(text)
         buffer, first_line = rest + text, lines + 1 - rest.count("\n")
         *whole, last = _BLANK_LINES.split(buffer)
         for part, ends in [*((part, True) for part in whole), (last, False)]:
             pieces, rest = _cut(part.lstrip())
-            if len(rest) > LONGEST:
-                line = first_line + buffer.count("\n", 0, buffer.find(rest))
-                raise UserError(
-                    f"{path}, line {line}: more than {LONGEST:,} characters without white space, so this is "
-                    f"no text; take the file out or break the line"
-                )
+            while len(rest) > LONGEST:
+                if on_error == "stop":
+                    line = first_line + buffer.count("\n", 0, buffer.find(rest))
+                    raise UserError(
+                        f"{path}, line {line}: more than {LONGEST:,} characters without white space, so this "
+                        f"is no text; take the file out, break the line, or drop it with text.on_error = "
+                        f'"skip"'
+                    )
+                counts.bad_lines += 1
+                endless, rest = _behind_run(rest)
+                dropping = endless and not ends
+                more, rest = _cut(rest.lstrip())
+                pieces += more
             if ends:
                 pieces.append(rest.rstrip())
                 rest = ""
@@ -270,6 +285,12 @@ def _split(blocks: Iterator[tuple[int, str]], path: Path, counts: Counts) -> Ite
     if rest := rest.rstrip():
         counts.documents += not begun
         yield rest
+
+
+def _behind_run(text: str) -> tuple[bool, str]:
+    """Whether `text` has no white space, and what it has from its first white space on."""
+    found = _SPACE.search(text)
+    return found is None, text[found.start() :] if found else ""
 
 
 def _cut(document: str) -> tuple[list[str], str]:

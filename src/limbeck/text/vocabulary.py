@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Counts changes of what is trained; part of the name under which a trained tokenizer is kept.
+TRAINING_VERSION = 1
+
 # BERT's own names for the WordPiece family, RoBERTa's for the others: what other tools expect to find.
 _BERT = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 _ROBERTA = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}

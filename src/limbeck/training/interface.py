@@ -1,4 +1,4 @@
-"""What a stage and the loop hand each other: step, source, settings, result, two early ends."""
+"""What a stage and the loop hand each other: step, source, settings, result."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +11,6 @@ from limbeck.training.optimiser import OptimiserSettings
 
 BEST_METRIC = "valid_nats"
 """The evaluation's figure that decides which weights are the best; lower is better."""
-
-
-class TrainingDiverged(Exception):  # noqa: N818 - says what happened
-    """Training cannot go on: a loss, a gradient or an evaluation is not finite. One line, exit code 1."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Stopped by Ctrl-C or SIGTERM after a whole step, with everything saved. Exit code 130."""
 
 
 @dataclasses.dataclass(frozen=True)

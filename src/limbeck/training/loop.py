@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from limbeck.errors import UserError
+from limbeck.errors import Interrupted, TrainingDiverged, UserError
 from limbeck.files import atomic_folder, writing
 from limbeck.run import Run
 from limbeck.training import checkpoint
@@ -29,16 +29,14 @@ from limbeck.training.engine import Engine
 from limbeck.training.interface import (
     BEST_METRIC,
     BatchSource,
-    Interrupted,
     Metrics,
     Step,
     StepContext,
-    TrainingDiverged,
     TrainResult,
     TrainSettings,
 )
 from limbeck.training.optimiser import adamw, clip_gradients, learning_rate_share, trainable
-from limbeck.training.progress import Interruption, Progress, Window, peak_memory
+from limbeck.training.progress import Interruption, Progress, Window, peak_memory, reset_peak_memory
 
 __all__ = [
     "BEST_METRIC",
@@ -148,6 +146,7 @@ class _Loop:
         np.random.seed(mine)
         random.seed(mine)
         self.module.train()
+        reset_peak_memory(self.engine.device)
         found = checkpoint.newest(self.run.checkpoints, self.run.fingerprint) if self.run.main else None
         found = self.engine.gather(found)[0]
         if found is not None:

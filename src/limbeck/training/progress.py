@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import os
+import re
 import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,6 +23,8 @@ from limbeck.run import Run
 _log = logging.getLogger(__name__)
 SAME_KEYSTROKE = 0.5
 """Seconds within which a second signal counts as the first."""
+LINE_EVERY = 5.0
+"""Seconds from one line on stderr to the next, where it is no terminal."""
 
 
 class Window:
@@ -81,11 +85,15 @@ class Interruption:
 
 
 class Progress:
-    """One bar on a terminal, elsewhere a line of the log at each `show`; `log.txt` always gets the lines."""
+    """One bar on a terminal, elsewhere the first and the last line and one in `LINE_EVERY` seconds between.
+
+    `log.txt` gets a line at each `show`.
+    """
 
     def __init__(self, run: Run, steps: int, done: int) -> None:
         self.run, self.steps, self.first = run, steps, done
         self.terminal = run.main and sys.stderr.isatty()
+        self.said = -LINE_EVERY  # time.monotonic() starts at 0 or more
         self.bar = tqdm(
             total=steps, initial=done, unit="step", disable=not self.terminal, dynamic_ncols=True, leave=False
         )
@@ -113,7 +121,12 @@ class Progress:
             self.bar.set_postfix_str(f"{loss}, {speed}")
             self.run.note(line)
         elif self.run.main:
-            _log.info(line)
+            now = time.monotonic()
+            if step == self.steps or now - self.said >= LINE_EVERY:
+                self.said = now
+                _log.info(line)
+            else:
+                self.run.note(line)
 
 
 def _on_console(logger: logging.Logger) -> bool:
@@ -130,8 +143,26 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts what `peak_memory` measures, where the system lets us: Linux, and CUDA devices."""
+    with contextlib.suppress(OSError):  # another system or a locked one: the peak is the process's, as told
+        Path("/proc/self/clear_refs").write_text("5")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> tuple[int, int]:
-    """Highest resident size of this process, highest memory of tensors on a CUDA `device`, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    """Highest resident size of this process, highest memory of tensors on a CUDA `device`, in bytes.
+
+    Both since `reset_peak_memory`, and the first with all that was resident then: libraries, teachers, the
+    pages of mapped files. Where the resident size's peak cannot be reset (other systems than Linux, a
+    process that may not write to `/proc`), it is that of the process's whole life.
+    """
+    status = Path("/proc/self/status")
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
+    if found:
+        resident = int(found[1]) * 1024
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return resident, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
