@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import UserError
-from limbeck.files import atomic_folder, atomic_write, cache_dir, clean_temporary
+from limbeck.files import atomic_folder, atomic_write, cache_dir, check_writable, clean_temporary
 from limbeck.run import Run, environment
 
 FIELDS: dict[str, object] = {
@@ -98,6 +98,18 @@ def test_file_where_a_folder_is_needed(tmp_path: Path) -> None:
         atomic_write(tmp_path / "file" / "below", "x")
     with pytest.raises(UserError, match="is a file, not a folder"):
         Run.open(tmp_path / "file", "", FIELDS)
+
+
+def test_check_writable(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "file.json")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("old")
+    check_writable(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "old"
+    bad = [tmp_path, tmp_path / "file" / "below", *([Path("/proc/x")] if Path("/proc").is_dir() else [])]
+    for path in bad:
+        with pytest.raises(UserError, match=f"cannot write {path}"):
+            check_writable(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

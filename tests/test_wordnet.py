@@ -197,7 +197,7 @@ def test_download_replaces_only_wordnet(
     with pytest.raises(UserError, match="is a file, not a folder"):
         download_wordnet(half / "data.verb", url, sha256)
     older = write_wordnet(tmp_path / "older")
-    for name in ("index.sense", "adj.exc", "cntlist.rev", "frames.vrb", "verb.Framestext", "LICENSE"):
+    for name in ("index.sense", "adj.exc", "cntlist.rev", "log.grind.3.0", "verb.Framestext", "LICENSE"):
         (older / name).write_text("old")
     assert download_wordnet(older, url, sha256) == older
     assert not (older / "index.sense").exists()

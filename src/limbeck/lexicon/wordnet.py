@@ -38,7 +38,7 @@ _EXAMPLE = re.compile(r'"([^"]*)"?')
 _DICT_FILE = re.compile(r"(?:[^/]+/)?dict/([A-Za-z][A-Za-z.]*)")
 # What a folder of WordNet may hold, in any of its versions and distributions.
 _WORDNET_FILE = re.compile(
-    r"(?:data|index|cntlist|log|verb|sents|frames|sentidx)\.[A-Za-z.]+|(?:adj|adv|noun|verb|cousin)\.[a-z]{3}"
+    r"(?:data|index|cntlist|log|verb|sents|frames|sentidx)\.[A-Za-z0-9.]+|(?:adj|adv|noun|verb|cousin)\.[a-z]{3}"
     r"|cntlist|lexnames|LICENSE|COPYING|README"
 )
 _LICENCE = re.compile(r"(?:[^/]+/)?(?:dict/)?(LICENSE|COPYING)")
