@@ -126,8 +126,8 @@ def main() -> None:
         "",
         "Written by `benchmarks/first_page.py` from `benchmarks/results/first-*.json`; not to be edited.",
         "The same student, text, order and number of steps, with no teacher (it sees 80% mask, 10% a random",
-        "word, 10% the word: its best) and with both teachers under each weighting at its default temperature (it",
-        "sees the mask). `static` with equal priors is `uniform`.",
+        "word, 10% the word: its best) and with both teachers under each weighting at its own temperature",
+        "(it sees the mask). `static` with equal priors is `uniform`.",
         "",
     ]
     for path in sorted((ROOT / "benchmarks" / "results").glob("first-*.json"), reverse=True):

@@ -11,7 +11,6 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,20 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": s
 def isolated(function: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None) -> Any:
     """The function's result in a fresh process, with more environment variables."""
     context = multiprocessing.get_context("spawn")
-    with patch.dict(os.environ, environment or {}), ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, function, arguments))
+    with patch.dict(os.environ, environment or {}):
+        process.start()
+    sender.close()
+    try:
+        return receiver.recv()  # EOFError: it failed, and its traceback is on stderr
+    finally:
+        process.join()
+
+
+def _send(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """What the fresh process does."""
+    sender.send(function(*arguments))
 
 
 def speed(setting: Setting, precision: str, rounds: int, steps: int) -> dict[str, Any]:

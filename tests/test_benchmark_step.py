@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import step
 import step_measure
-from step_setting import Setting
+from step_setting import SAME, Made, Setting
+from step_variants import Ours
 
 
 @pytest.fixture
@@ -72,8 +73,8 @@ def test_the_whole_benchmark(setting: Setting, tmp_path: Path, monkeypatch: pyte
 
 def test_the_parts_are_the_whole_step(setting: Setting) -> None:
     """The stopwatches leave nothing out, and the step is as it was when they are gone."""
-    made = step_measure.Made(setting)
-    variant = step_measure.Ours(made, "f32", step_measure.SAME)
+    made = Made(setting)
+    variant = Ours(made, "f32", SAME)
     with step_measure.stopwatch(variant) as watch:
         step_measure.timed_step(variant, watch, 0)
         whole = watch.last - watch.first

@@ -61,8 +61,8 @@ def results(runs: Sequence[RunFiles], drawn: Figures) -> str:
 
 def _per_word(runs: Sequence[RunFiles], drawn: Figures) -> list[str]:
     found = [*students(runs), *teachers(runs)]
-    columns = ["model", "what", f"{WORD}, single-piece words", "95% interval", "accuracy", f"{WORD}, all words"]
-    columns += ["95% interval", "accuracy", "pieces per word", "parameters"]
+    columns = ["model", "what", f"{WORD}, single-piece words", "95% interval", "accuracy"]
+    columns += [f"{WORD}, all words", "95% interval", "accuracy", "pieces per word", "parameters"]
     rows = []
     for model in found:
         row = [model.name, "teacher" if model.teacher else "student"]
@@ -74,13 +74,13 @@ def _per_word(runs: Sequence[RunFiles], drawn: Figures) -> list[str]:
     common, which = best_comparison(runs)
     if common == "all_words" and len(runs) > 1:
         parts.append(
-            "The runs compared other tokenizers, so their single-piece words differ: across the runs, compare all "
-            "words."
+            "The runs compared other tokenizers, so their single-piece words differ: across the runs, "
+            "compare all words."
         )
     if common is None:
         parts.append(
-            "These runs were measured on different words: their figures are not comparable. Compare the models on "
-            "one text with `limbeck eval mlm`."
+            "These runs were measured on different words: their figures are not comparable. Compare the "
+            "models on one text with `limbeck eval mlm`."
         )
         return parts
     shown = [
@@ -139,8 +139,8 @@ def learning(runs: Sequence[RunFiles], drawn: Figures) -> str:
     title = _course(curves, WORD if per_word else PIECE)
     svg = figures.learning_curves(curves, levels, title=title, unit=unit)
     text = (
-        "Logged per piece of the student, shown per word: each curve times the one factor that ends it at what "
-        "the finished model needs per word, all words."
+        "Logged per piece of the student, shown per word: each curve times the one factor that ends it at "
+        "what the finished model needs per word, all words."
         if per_word
         else "Per piece of each student's own tokenizer: curves of different tokenizers are not comparable."
     )

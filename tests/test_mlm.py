@@ -1,0 +1,166 @@
+"""Nats and accuracy per masked word: the same words for every model; against a slow reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from limbeck.errors import UserError
+from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_files, evaluate_models, table
+from limbeck.tasks.mlm_words import OK, Sample, sample_logits, score
+from limbeck.teachers.masked_lm import load_masked_lm
+from limbeck.text.corpus import Corpus, build_corpus
+from limbeck.text.pieces import PieceTokenizer
+from limbeck.text.words import mask_plan, word_spans
+from tests.tiny_recipes import sentences
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("mlm") / "text.txt"
+    path.write_text("\n\n".join(sentences(30, seed=4)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def corpus(text: Path) -> Corpus:
+    return build_corpus(
+        [str(text)], base=text.parent, words=24, min_words=4, on_error="stop", cache=text.parent, label="text"
+    )
+
+
+def loaded(path: Path, name: str = "model") -> Compared:
+    module, hf, report = load_masked_lm(path)
+    return Compared(name, module, PieceTokenizer.from_hf(hf, limit=report.limit, name=name), name)
+
+
+@pytest.mark.parametrize(
+    ("family", "tokenizer"), [("bert", "wordpiece"), ("roberta", "bpe"), ("xlnet", "unigram")]
+)
+def test_scores_against_a_slow_reference(
+    family: str, tokenizer: str, corpus: Corpus, checkpoint: Callable[..., Path]
+) -> None:
+    compared = loaded(checkpoint(family, tokenizer=tokenizer, seed=1))
+    rows = np.arange(8)
+    found = score(compared, Sample(corpus, rows, 0.3, 0), CPU, "f32", 4)
+    hf = compared.tokenizer.hf
+    place = 0
+    for row in rows:
+        spans = word_spans(corpus.text(int(row)))
+        plan = mask_plan(len(spans), int(corpus.hashes[row]), seed=0, variant=0, rate=0.3)
+        pieces = compared.tokenizer.encode([corpus.text(int(row))])
+        chosen = [tuple(spans[word]) for word in plan.selected]
+        over = [
+            [p for p in range(len(pieces.ids)) if pieces.start[p] < end and pieces.end[p] > start]
+            for start, end in chosen
+        ]
+        ids = pieces.ids.astype(np.int64).tolist()
+        shown = [hf.mask_token_id if any(p in run for run in over) else ids[p] for p in range(len(ids))]
+        prefix = len(compared.tokenizer.prefix)
+        fed = torch.tensor([[*compared.tokenizer.prefix, *shown, *compared.tokenizer.suffix]])
+        position = torch.tensor(sorted({prefix + p for run in over for p in run}))
+        with torch.no_grad():
+            logits = compared.module(fed, torch.ones_like(fed), position)
+        where = {int(p): k for k, p in enumerate(position)}
+        for run in over:
+            if found.state[place] == OK:
+                said = [logits[where[prefix + p]].log_softmax(-1) for p in run]
+                nats = -sum(float(log[ids[p]]) for log, p in zip(said, run, strict=True))
+                assert found.nats[place] == pytest.approx(nats, rel=1e-4, abs=1e-4)
+                hit = all(int(log.argmax()) == ids[p] for log, p in zip(said, run, strict=True))
+                assert bool(found.correct[place]) == hit
+            place += 1
+    assert place == len(found.nats)
+    assert (found.state == OK).mean() > 0.5
+
+
+def test_sample_logits_are_those_that_are_scored(corpus: Corpus, checkpoint: Callable[..., Path]) -> None:
+    compared = loaded(checkpoint("bert", seed=1))
+    sample = Sample(corpus, np.arange(10), 0.15, 0)
+    pairs = sample_logits(compared, sample, device=CPU, precision="f32", batch=4)
+    nats = sum(float(torch.nn.functional.cross_entropy(x, y, reduction="sum")) for x, y in pairs)
+    found = score(compared, sample, CPU, "f32", 4)
+    if (found.state == OK).all():
+        assert nats == pytest.approx(found.nats.sum(), rel=1e-5)
+    else:
+        assert nats > found.nats.sum()
+
+
+def test_models_of_other_tokenizers_are_asked_about_the_same_words(
+    text: Path, checkpoint: Callable[..., Path]
+) -> None:
+    models = [checkpoint("bert", seed=1), checkpoint("roberta", tokenizer="bpe", seed=2)]
+    result = evaluate_files(models, [str(text)], words=24, mask=0.3, bootstrap=200)
+    counts = result["counts"]
+    assert 0 < counts["headline"] < counts["all_words"] <= counts["masked_words"]
+    for model in result["models"]:
+        for part in ("headline", "all_words"):
+            low, high = model[part]["nats_interval"]
+            assert low < model[part]["nats"] < high
+    (difference,) = result["differences"]
+    first, second = (model["headline"]["nats"] for model in result["models"])
+    assert difference["headline"]["nats"] == pytest.approx(second - first)
+    again = evaluate_files(models, [str(text)], words=24, mask=0.3, bootstrap=200)
+    assert again == result
+    columns, rows = table(result)
+    assert len(rows) == 2
+    assert all(len(row) == len(columns) for row in rows)
+    alone = evaluate_files(models[:1], [str(text)], words=24, mask=0.3, bootstrap=0)
+    assert alone["counts"]["masked_words"] == counts["masked_words"]
+    assert alone["counts"]["headline"] >= counts["headline"], "fewer tokenizers, more single-piece words"
+
+
+def test_intervals_shrink_with_more_passages(corpus: Corpus, checkpoint: Callable[..., Path]) -> None:
+    compared = loaded(checkpoint("bert", seed=1))
+
+    def width(passages: int) -> float:
+        found = evaluate_models([compared], corpus, MlmSettings(mask=0.3, passages=passages))
+        low, high = found["models"][0]["all_words"]["nats_interval"]
+        return float(high - low)
+
+    assert 0 < width(len(corpus)) < width(5)
+
+
+def test_words_beyond_the_longest_input_are_left_out_for_all(
+    text: Path, tmp_path: Path, checkpoint: Callable[..., Path]
+) -> None:
+    whole = loaded(checkpoint("bert", seed=1), "whole")
+    hf = whole.tokenizer.hf
+    short = Compared("short", whole.module, PieceTokenizer.from_hf(hf, limit=10, name="short"), "short")
+    corpus = build_corpus(
+        [str(text)], base=text.parent, words=24, min_words=4, on_error="stop", cache=tmp_path, label="text"
+    )
+    result = evaluate_models([whole, short], corpus, MlmSettings(mask=0.3, bootstrap=0))
+    assert result["counts"]["left_out"]["truncated"] > 0
+    assert result["models"][0]["left_out"]["truncated"] == 0
+    both = [model["all_words"]["nats"] for model in result["models"]]
+    assert not math.isclose(both[0], both[1]), "the short one sees less of the passage"
+
+
+def test_nothing_to_measure_and_nonsense_are_refused(
+    text: Path, tmp_path: Path, checkpoint: Callable[..., Path]
+) -> None:
+    model = checkpoint("bert", seed=1)
+    with pytest.raises(UserError, match="no model"):
+        evaluate_files([], [str(text)])
+    with pytest.raises(UserError, match="mask"):
+        evaluate_files([model], [str(text)], mask=1.0)
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(UserError):
+        evaluate_files([model], [str(tmp_path / "empty.txt")])
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in model.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    save_file({k: v * math.nan for k, v in weights.items()}, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="NaN"):
+        evaluate_files([broken], [str(text)])
