@@ -52,7 +52,7 @@ def test_a_run_of_two_teachers(runs: tuple[Path, Path]) -> None:
     drawn = figures(page)
     assert len(drawn) >= 3, "learning curve, weights, coverage"
     assert any("first" in svg and "second" in svg for svg in drawn.values())
-    assert any("steps" in svg for svg in drawn.values())
+    assert any("training step" in svg for svg in drawn.values())
 
 
 def test_a_comparison(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -69,9 +69,7 @@ def run_demo(
     words = {half: _measure(folder, recipe, source, progress) for half, source in HALVES.items()}
     halves = {half: _weights(folder, recipe, HALVES[half]) for half in ("nouns", "others")}
     weights = {w: {half: found[w] for half, found in halves.items()} for w in WEIGHTINGS}
-    report = write_report(
-        [folder / name for name in ("student", "alone", "nouns", "others")], folder / "report.md"
-    )
+    report = write_report([folder / "student", folder / "alone"], folder / "report.md")
     result = {
         "tables": [_quality(words), _carried(weights)],
         "notes": words["all"]["notes"],
