@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from limbeck.errors import UserError
+from limbeck.tasks.bootstrap import PairedMeans, paired_means
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_files, evaluate_models, table
 from limbeck.tasks.mlm_words import OK, Sample, sample_logits, score
 from limbeck.teachers.masked_lm import load_masked_lm
@@ -164,3 +166,80 @@ def test_nothing_to_measure_and_nonsense_are_refused(
     save_file({k: v * math.nan for k, v in weights.items()}, broken / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="NaN"):
         evaluate_files([broken], [str(text)])
+
+
+def test_a_word_with_an_unknown_piece_is_left_out_for_all(
+    text: Path, tmp_path: Path, checkpoint: Callable[..., Path]
+) -> None:
+    """A WordPiece vocabulary has no ideographs; a byte-level one has every byte."""
+    mixed = tmp_path / "mixed.txt"
+    mixed.write_text("\n\n".join(f"{line} 龘 the 靐 dog" for line in sentences(30, seed=5)), encoding="utf-8")
+    models = [checkpoint("roberta", tokenizer="bpe", seed=2), checkpoint("bert", seed=1)]
+    result = evaluate_files(models, [str(mixed)], words=12, mask=0.4, bootstrap=0)
+    counts = result["counts"]
+    unknown = counts["left_out"]["unknown"]
+    assert unknown > 0
+    assert [model["left_out"]["unknown"] for model in result["models"]] == [0, unknown]
+    assert counts["all_words"] == counts["masked_words"] - sum(counts["left_out"].values())
+    assert all(model["all_words"]["words"] == counts["all_words"] for model in result["models"])
+    assert any("not in the vocabulary" in note for note in result["notes"])
+
+
+@pytest.mark.parametrize(("family", "tokenizer"), [("bert", "wordpiece"), ("roberta", "bpe")])
+def test_a_passage_alone_with_full_logits_of_transformers(
+    family: str, tokenizer: str, corpus: Corpus, checkpoint: Callable[..., Path]
+) -> None:
+    """Nothing of ours but the word rule and the mask plan: their model, their tokenizer, all logits."""
+    path = checkpoint(family, tokenizer=tokenizer, seed=3)
+    found = score(loaded(path), Sample(corpus, np.arange(6), 0.3, 0), CPU, "f32", 6)
+    assert (found.state == OK).all()
+    model, hf = AutoModelForMaskedLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+    nats = []
+    for row in range(6):
+        passage = corpus.text(row)
+        spans = word_spans(passage)
+        plan = mask_plan(len(spans), int(corpus.hashes[row]), seed=0, variant=0, rate=0.3)
+        encoded = hf(passage, return_offsets_mapping=True, return_tensors="pt")
+        offsets = encoded.pop("offset_mapping")[0].tolist()
+        over = [
+            [i for i, (low, high) in enumerate(offsets) if low < high and low < end and high > start]
+            for start, end in (spans[word] for word in plan.selected)
+        ]
+        gold = encoded["input_ids"][0].clone()
+        for run in over:
+            encoded["input_ids"][0, run] = hf.mask_token_id
+        with torch.no_grad():
+            said = model(**encoded).logits[0].double().log_softmax(-1)
+        nats += [-sum(float(said[i, gold[i]]) for i in run) for run in over]
+    assert found.nats == pytest.approx(np.array(nats), rel=1e-4, abs=1e-4)
+
+
+def test_the_bootstrap_is_of_passages_paired_and_fixed_by_its_seed() -> None:
+    rng = np.random.default_rng(0)
+    passage = np.repeat(np.arange(40), 5)
+    first = rng.normal(4, 1, 40)[passage] + rng.normal(0, 0.1, 200)
+    second = first + 0.5 + rng.normal(0, 0.01, 200)
+    keep = rng.random(200) < 0.8
+
+    def measured(seed: int) -> PairedMeans:
+        found = paired_means([first, second], keep, passage, 40, replicates=500, seed=seed)
+        assert found is not None
+        return found
+
+    found = measured(1)
+    mean, bounds = found.contrast(0)
+    assert bounds is not None
+    assert mean == pytest.approx(first[keep].mean())
+    assert bounds[0] < mean < bounds[1]
+    assert bounds[1] - bounds[0] > 3 * 2 * 0.1 / math.sqrt(keep.sum()), "words of a passage go together"
+    difference, narrow = found.contrast(1, 0)
+    assert narrow is not None
+    assert difference == pytest.approx((second - first)[keep].mean())
+    assert narrow[0] <= difference <= narrow[1]
+    assert narrow[1] - narrow[0] < 0.05 * (bounds[1] - bounds[0]), "what both share cancels"
+    assert np.array_equal(measured(1).samples, found.samples)
+    assert not np.array_equal(measured(2).samples, found.samples)
+    assert paired_means([first], keep & (passage < 0), passage, 40, replicates=5, seed=0) is None
+    one = paired_means([first], passage == 3, passage, 40, replicates=5, seed=0)
+    assert one is not None
+    assert one.contrast(0)[1] is None, "one passage says nothing of others"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,38 @@ def test_an_unguarded_script_is_not_run_again_by_the_workers(tmp_path: Path) -> 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["the script runs", "4097"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks the workers up in /proc")
+def test_a_killed_parent_leaves_no_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    long = UNGUARDED.replace("range(4097)", "range(200_000)").replace("len(made)", "'done'")
+    script.write_text(long.replace('print("the script runs")', 'print("the script runs", flush=True)'))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "cache")],
+        stdout=subprocess.PIPE, text=True, env=environment,
+    ) as process:  # fmt: skip
+        workers: list[int] = []
+        deadline = time.monotonic() + 90
+        while len(workers) < 2 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.2)
+            workers = [pid for pid in _children(process.pid) if "spawn_main" in _command(pid)]
+        assert len(workers) >= 2
+        process.kill()
+        process.wait()
+        while any("spawn_main" in _command(pid) for pid in workers) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not any("spawn_main" in _command(pid) for pid in workers)
+
+
+def _children(parent: int) -> list[int]:
+    found = Path(f"/proc/{parent}/task/{parent}/children")
+    return [int(pid) for pid in found.read_text().split()] if found.exists() else []
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace(chr(0), " ")
+    except OSError:
+        return ""

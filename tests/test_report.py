@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import pytest
 
 from limbeck.errors import UserError
 from limbeck.pipeline import run
+from limbeck.report.markdown import code_block, count, duration, fixed, memory, share, table
 from limbeck.report.page import write_report
 from tests.tiny_recipes import tiny_recipe, write_text
 
@@ -65,6 +68,53 @@ def test_a_comparison(runs: tuple[Path, Path], tmp_path: Path) -> None:
     assert (tmp_path / "both").is_dir()
 
 
+def test_all_words_are_what_runs_of_other_teachers_share(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    """Without the byte-level teacher more words are single pieces."""
+    page = write_report(runs, tmp_path)
+    said = page.read_text(encoding="utf-8")
+    assert "compare all words" in said
+    drawn = figures(page)
+    for name in ("results.svg", "learning.svg"):
+        for label in ("nats per masked word, all words", "taught", "alone", "first", "second", "(teacher)"):
+            assert label in drawn[name], (name, label)
+    for folder in runs:
+        student = json.loads((folder / "results.json").read_text())["words"]["models"][0]
+        end = f"{folder.name} {student['all_words']['nats']:.2f}"
+        assert end in drawn["learning.svg"], "the curve ends at what the finished model needs per word"
+
+
+def test_runs_of_other_texts_are_not_ranked(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    other = copied(runs[1], tmp_path / "other")
+    results = json.loads((other / "results.json").read_text())
+    results["words"]["data"]["fingerprint"] = "of another text"
+    (other / "results.json").write_text(json.dumps(results))
+    page = write_report([runs[0], other], tmp_path / "page")
+    said = page.read_text(encoding="utf-8")
+    assert "their figures are not comparable" in said
+    assert "below" not in said
+    assert "results.svg" not in figures(page)
+
+
+@pytest.mark.parametrize("name", ["a|b", "<b>bold</b>", "*x* `y` [z](http://w)", "$1 & @me", "https://x.y"])
+def test_text_of_unknown_origin_shows_as_it_is(name: str) -> None:
+    made = table(["name"], [[name], [None], [""]])
+    rendered = re.sub(r"\\([\\`*_\[\]#~$^])", r"\1", made.splitlines()[2])
+    assert html.unescape(rendered) == f"| {name} |"
+    assert not re.search(r"(?<!\\)[*`\[\]$]|<|://|@", made.splitlines()[2])
+    assert made.splitlines()[3:] == ["| – |", "| – |"]
+
+
+def test_code_and_numbers() -> None:
+    assert code_block("a ``` b").startswith("````\n")
+    assert duration(3.21) == "3.2 s"
+    assert duration(200) == "3 min 20 s"
+    assert duration(4320) == "1 h 12 min"
+    assert [f(math.nan) for f in (fixed, share, count, memory, duration)] == ["–"] * 5
+    assert (fixed(3.5), share(0.413), count(1048576), memory(2**30)) == (
+        "3.500", "41.3%", "1,048,576", "1.00 GiB",
+    )  # fmt: skip
+
+
 def test_the_same_twice(runs: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = (write_report(runs, tmp_path / name / "report.md") for name in ("a", "b"))
     assert first.read_text() == second.read_text()
@@ -106,5 +156,11 @@ def test_no_run_no_report(tmp_path: Path) -> None:
         write_report([])
     with pytest.raises(UserError, match="nowhere"):
         write_report([tmp_path / "nowhere"])
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="no recipe"):
+        write_report([tmp_path])
+    (tmp_path / "recipe.toml").write_text('name = "x"\n')
+    with pytest.raises(UserError, match="no metrics yet"):
+        write_report([tmp_path])
+    (tmp_path / "metrics.jsonl").write_text("nonsense\n")
+    with pytest.raises(UserError, match="line 1"):
         write_report([tmp_path])

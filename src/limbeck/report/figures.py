@@ -19,6 +19,7 @@ Points = Sequence[tuple[float, float]]
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
+REASONS = {"boundaries": "cut elsewhere by the teacher", "gold": "not expressible", "truncated": "truncated"}
 _WIDTH = 8.0
 # More points than this in a line are averaged in equal parts of the axis: the figure cannot show more.
 _MOST_POINTS = 200
@@ -89,6 +90,7 @@ def learning_curves(
                 linestyle=_style(index),
                 marker=marker,
                 markersize=3.5,
+                clip_on=len(curve.points) > 1,  # a single point often lies on the frame
             )
             lasts.append((curve.points[-1][1], f"{curve.label} {curve.points[-1][1]:.2f}", colour))
         for name, value in levels:
@@ -100,7 +102,7 @@ def learning_curves(
         axes.set_ylim(low, high)
         _labels_at_right(axes, lasts)
         axes.set_xlabel("training step" + ("; higher values at the start lie above the frame" if cut else ""))
-        axes.set_ylabel(f"held-out {unit} (lower is better)")
+        axes.set_ylabel(f"held-out {unit}\n(lower is better)")
         _thousands(axes)
         _title(axes, title)
         return _svg(figure)
@@ -132,11 +134,15 @@ def coverage_bars(rows: Sequence[tuple[str, float, Mapping[str, float]]], *, tit
     Args:
         rows: (teacher, share covered, reason -> share); shares of 1.
     """
-    reasons = list(dict.fromkeys(reason for _, _, uncovered in rows for reason in uncovered))
+    named = [reason for _, _, uncovered in rows for reason, part in uncovered.items() if part > 0]
+    reasons = list(dict.fromkeys(named))
     with _figure(1.5 + 0.42 * len(rows)) as (figure, axes):
         for place, (_, covered, uncovered) in enumerate(rows):
             parts = [("covered", covered, PALETTE[0])]
-            parts += [(r, uncovered.get(r, 0.0), PALETTE[1:][k % 6]) for k, r in enumerate(reasons)]
+            parts += [
+                (REASONS.get(reason, reason), uncovered.get(reason, 0.0), PALETTE[1:][k % 6])
+                for k, reason in enumerate(reasons)
+            ]
             left = 0.0
             for name, share, colour in parts:
                 label = name if place == 0 else None
@@ -209,8 +215,8 @@ def _columns(points: Points) -> tuple[list[float], list[float]]:
 
 
 def _style(index: int) -> str:
-    """Another dash once the colours are used up."""
-    return STYLES[index // len(PALETTE) % len(STYLES)]
+    """Another dash for every line: one that lies on another shows through, colour is not all that tells."""
+    return STYLES[index % len(STYLES)]
 
 
 def _shorten(label: str, most: int = 38) -> str:
@@ -276,4 +282,6 @@ def _thousands(axes: Axes) -> None:
 def _title(axes: Axes, title: str) -> None:
     import textwrap
 
-    axes.set_title("\n".join(textwrap.wrap(title, 88)), loc="left", pad=10, x=0)
+    lines = max(1, -(-len(title) // 88))
+    # lines of about one length, or a last word would stand alone
+    axes.set_title("\n".join(textwrap.wrap(title, len(title) // lines + 8)), loc="left", pad=10, x=0)

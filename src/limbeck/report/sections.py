@@ -113,8 +113,10 @@ def _ranking(shown: Sequence[figures.Estimate]) -> str:
     ranked = sorted((row for row in shown if not row.teacher), key=lambda row: row.value)
     if len(ranked) == 1:
         return f"{ranked[0].label}: {ranked[0].value:.3f} {WORD}"
-    gap = ranked[1].value - ranked[0].value
-    return f"{ranked[0].label} is best: {ranked[0].value:.3f} {WORD}, {gap:.3f} below {ranked[1].label}"
+    best, other = ranked[:2]
+    title = f"{best.label}: {best.value:.3f} {WORD}, {other.value - best.value:.3f} below {other.label}"
+    overlap = best.interval and other.interval and best.interval[1] >= other.interval[0]
+    return title + (" (their intervals overlap)" if overlap else "")
 
 
 def learning(runs: Sequence[RunFiles], drawn: Figures) -> str:
@@ -136,7 +138,10 @@ def learning(runs: Sequence[RunFiles], drawn: Figures) -> str:
     if per_word:
         levels = [(t.name, float(t.all_words["nats"])) for t in teachers(runs) if t.all_words]
     unit = f"{WORD}, all words" if per_word else PIECE
-    title = _course(curves, WORD if per_word else PIECE)
+    if per_word or len(curves) == 1:
+        title = _course(curves, WORD if per_word else PIECE)
+    else:
+        title = f"Held-out {PIECE} of {len(curves)} runs, each of its own pieces"
     svg = figures.learning_curves(curves, levels, title=title, unit=unit)
     text = (
         "Logged per piece of the student, shown per word: each curve times the one factor that ends it at "
@@ -180,8 +185,10 @@ def weights(run: RunFiles, drawn: Figures) -> str:
             continue
         tail = {c.label: sum(y for _, y in c.points[-10:]) / len(c.points[-10:]) for c in curves}
         top = max(tail, key=lambda label: tail[label])
-        said = "weight" if key == "weight" else "share of slots on which it is the heaviest"
-        title = f"{run.name}: {top} ends with the largest {said}, {tail[top]:.2f}"
+        said = "weight" if key == "weight" else "share of slots on which one is the heaviest"
+        title = f"{run.name}: {top} ends with the largest {said}"
+        if max(tail.values()) - min(tail.values()) < 0.005:
+            title = f"{run.name}: the teachers end with the same {said}"
         svg = figures.teacher_weights(curves, title=title, ylabel=ylabel)
         parts.append(drawn.add(f"{key}-{run.name}", svg, f"{what} per teacher over the training. {title}"))
     if not parts:

@@ -113,7 +113,7 @@ class Teacher:
         rank = torch.empty_like(order)
         rank[order] = torch.arange(rows, device=self.device)
         row, column = rank[batch.position // width], batch.position % width
-        found = torch.empty(len(row), self.module.width, device=self.device)
+        found: torch.Tensor | None = None
         start = 0
         while start < rows:
             stop = min(rows, start + self.batch, start + (CPU_PART if self.device.type == "cpu" else rows))
@@ -130,8 +130,16 @@ class Teacher:
                 )
                 if said is None:
                     continue
-                found[place] = said
+                if len(place) == len(row):  # all in one part: no copy
+                    found = said
+                else:
+                    found = (
+                        row.new_empty(len(row), said.shape[1], dtype=said.dtype) if found is None else found
+                    )
+                    found[place] = said
             start = stop
+        if found is None:
+            return torch.zeros(0, self.module.width, device=self.device)
         # Cheaper than isfinite of every logit; finite logits are far too small for an infinite sum.
         if not bool(torch.isfinite(found.sum())):
             advice = "use bf16 or f32" if self.precision == "f16" else "its weights are damaged"

@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -236,7 +237,16 @@ def _start_worker(job: _Job) -> None:
     """Runs once in each worker process."""
     global _JOB
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _JOB = job
+
+
+def _end_with_parent() -> None:
+    """A killed parent leaves its workers waiting for work for ever, unless they look."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(texts: list[str]) -> dict[str, Array]:
