@@ -120,15 +120,36 @@ def test_models_of_other_tokenizers_are_asked_about_the_same_words(
     assert alone["counts"]["headline"] >= counts["headline"], "fewer tokenizers, more single-piece words"
 
 
-def test_intervals_shrink_with_more_passages(corpus: Corpus, checkpoint: Callable[..., Path]) -> None:
-    compared = loaded(checkpoint("bert", seed=1))
+def test_intervals_shrink_with_more_passages() -> None:
+    nats = np.random.default_rng(0).normal(4, 1, 400)
 
     def width(passages: int) -> float:
-        found = evaluate_models([compared], corpus, MlmSettings(mask=0.3, passages=passages))
-        low, high = found["models"][0]["all_words"]["nats_interval"]
-        return float(high - low)
+        keep, passage = np.arange(400) < 4 * passages, np.arange(400) // 4
+        found = paired_means([nats], keep, passage, passages, replicates=500, seed=0)
+        assert found is not None
+        bounds = found.contrast(0)[1]
+        assert bounds is not None
+        return bounds[1] - bounds[0]
 
-    assert 0 < width(len(corpus)) < width(5)
+    assert width(100) == pytest.approx(width(25) / 2, rel=0.3)
+
+
+def test_a_share_of_the_passages_is_drawn_by_what_they_say(
+    corpus: Corpus, text: Path, tmp_path: Path, checkpoint: Callable[..., Path]
+) -> None:
+    compared = loaded(checkpoint("bert", seed=1))
+    turned = tmp_path / "turned.txt"
+    turned.write_text("\n\n".join(reversed(text.read_text(encoding="utf-8").split("\n\n"))), encoding="utf-8")
+    other = build_corpus(
+        [str(turned)], base=tmp_path, words=24, min_words=4, on_error="stop", cache=tmp_path, label="text"
+    )
+    settings = MlmSettings(mask=0.3, passages=7, bootstrap=0)
+    first, second = (evaluate_models([compared], c, settings) for c in (corpus, other))
+    assert first["data"]["passages"] == 7
+    assert first["data"]["fingerprint"] != second["data"]["fingerprint"]
+    assert first["counts"] == second["counts"]
+    nats = [result["models"][0]["all_words"]["nats"] for result in (first, second)]
+    assert nats[0] == pytest.approx(nats[1], rel=1e-5)
 
 
 def test_words_beyond_the_longest_input_are_left_out_for_all(

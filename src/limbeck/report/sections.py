@@ -89,7 +89,7 @@ def _per_word(runs: Sequence[RunFiles], drawn: Figures) -> list[str]:
         if is_number((p := getattr(m, common)).get("nats"))
     ]
     if len(shown) > 1:
-        title = _ranking(shown)
+        title = _ranking(shown, f"{WORD} ({which})")
         svg = figures.estimates(shown, title=title, unit=f"{WORD}, {which}")
         parts.append(drawn.add("results", svg, title))
     return parts
@@ -109,12 +109,12 @@ def _counted(run: RunFiles) -> str:
     return " ".join([text, *(escape(note) for note in words.get("notes", []))])
 
 
-def _ranking(shown: Sequence[figures.Estimate]) -> str:
+def _ranking(shown: Sequence[figures.Estimate], unit: str) -> str:
     ranked = sorted((row for row in shown if not row.teacher), key=lambda row: row.value)
     if len(ranked) == 1:
-        return f"{ranked[0].label}: {ranked[0].value:.3f} {WORD}"
+        return f"{ranked[0].label}: {ranked[0].value:.3f} {unit}"
     best, other = ranked[:2]
-    title = f"{best.label}: {best.value:.3f} {WORD}, {other.value - best.value:.3f} below {other.label}"
+    title = f"{best.label}: {best.value:.3f} {unit}, {other.value - best.value:.3f} below {other.label}"
     overlap = best.interval and other.interval and best.interval[1] >= other.interval[0]
     return title + (" (their intervals overlap)" if overlap else "")
 
@@ -139,7 +139,7 @@ def learning(runs: Sequence[RunFiles], drawn: Figures) -> str:
         levels = [(t.name, float(t.all_words["nats"])) for t in teachers(runs) if t.all_words]
     unit = f"{WORD}, all words" if per_word else PIECE
     if per_word or len(curves) == 1:
-        title = _course(curves, WORD if per_word else PIECE)
+        title = _course(curves, f"{WORD} (all words)" if per_word else PIECE)
     else:
         title = f"Held-out {PIECE} of {len(curves)} runs, each of its own pieces"
     svg = figures.learning_curves(curves, levels, title=title, unit=unit)
