@@ -5,7 +5,7 @@
 
 Students of one seed go through the text in lockstep, so that the teachers run once per batch for all of them;
 each has its own weights, optimiser and clipping, and takes exactly the steps that `limbeck run` would (a test
-compares). Everything is kept in benchmarks/first/work and goes on where it was. Writes
+compares). Everything is kept in benchmarks/first/scratch and goes on where it was. Writes
 benchmarks/results/first-SETTING.json.
 """
 
@@ -37,7 +37,7 @@ from limbeck.training.loop import StepContext
 from limbeck.training.optimiser import adamw, clip_gradients, learning_rate_share
 
 HERE = Path(__file__).resolve().parent
-WORK = HERE / "first" / "work"
+WORK = HERE / "first" / "scratch"
 CPU = torch.device("cpu")
 WEIGHTINGS = ("uniform", "gold", "evidence", "entropy", "max_prob", "margin")
 
@@ -61,8 +61,8 @@ SETTINGS = {
         ("teacher-encyclopedia.toml", "teacher-fiction.toml"),
         "domains-student.toml",
         {
-            "encyclopedia": "first/work/text/encyclopedia.valid.txt",
-            "fiction": "first/work/text/fiction.valid.txt",
+            "encyclopedia": "first/scratch/text/encyclopedia.valid.txt",
+            "fiction": "first/scratch/text/fiction.valid.txt",
         },
     ),
 }
