@@ -14,8 +14,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["LIMBECK_CACHE"] = _CACHE.name
 
-import pytest  # noqa: E402
+import pytest
 import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -48,3 +49,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return get
+
+
+# A shared machine is slow at times, which is no failure; in CI the examples are the same every time.
+settings.register_profile(
+    "limbeck",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("limbeck")
