@@ -376,7 +376,10 @@ def test_a_vocabulary_with_a_hole_in_it(world: World, tmp_path: Path) -> None:
         shutil.copy(world.models["bert"] / name, tokenizer / name)
     tree = read_json(tokenizer / "tokenizer.json")
     vocabulary = tree["model"]["vocab"]
-    del vocabulary["##ing"], vocabulary["and"]
+    last = max(vocabulary.values())
+    merged = [p for p, i in vocabulary.items() if i < last and len(p.removeprefix("##")) > 1 and p[0] != "["]
+    for piece in merged[:2]:  # which pieces there are varies with the run: the trainer walks hash maps
+        del vocabulary[piece]
     (tokenizer / "tokenizer.json").write_text(json.dumps(tree))
     results = run(world.recipe("bert", student={"tokenizer": str(tokenizer)}), tmp_path / "run")
     assert results["student"]["vocabulary"] == max(vocabulary.values()) + 1 > len(vocabulary)
