@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from limbeck import __version__, tables
+from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, cache_dir, check_writable
 from limbeck.terminal import show, work
@@ -31,25 +32,6 @@ data = typer.Typer(
 )
 app.add_typer(evaluate, name="eval")
 app.add_typer(data, name="data")
-
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a TOML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Override a field, such as train.steps=500. Repeatable."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and let the libraries speak.")]
-Extend = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", min=1, help="Train N steps more than the recipe says, after a finished run as well."
-    ),
-]
-Output = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Run directory, instead of the recipe's `output`.")
-]
 
 
 def _version(wanted: bool) -> None:
