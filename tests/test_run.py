@@ -15,7 +15,7 @@ import pytest
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_folder, atomic_write, cache_dir, check_writable, clean_temporary
-from limbeck.run import Run, environment
+from limbeck.run import Run, check_folder, environment
 
 FIELDS: dict[str, object] = {
     "seed": 1,
@@ -219,8 +219,21 @@ def test_extend_lets_only_steps_grow(tmp_path: Path) -> None:
 
 def test_foreign_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letter.doc").write_text("")
-    with pytest.raises(UserError, match=r"holds letter\.doc but no run"):
-        Run.open(tmp_path, "", FIELDS)
+    for refuse in (lambda: Run.open(tmp_path, "", FIELDS), lambda: check_folder(tmp_path, FIELDS)):
+        with pytest.raises(UserError, match=r"holds letter\.doc but no run"):
+            refuse()
+
+
+def test_what_opening_would_refuse_is_refused_before_text_is_read(tmp_path: Path) -> None:
+    check_folder(tmp_path / "new", FIELDS)
+    check_folder(tmp_path, FIELDS)
+    Run.open(tmp_path, "", FIELDS | {"text.train (contents)": "abc"}).close()
+    check_folder(tmp_path, FIELDS)  # contents are not known yet
+    longer = FIELDS | {"train.steps": FIELDS["train.steps"] + 1}
+    check_folder(tmp_path, longer, extend=True)
+    for changed in (longer, FIELDS | {"seed": 77}):
+        with pytest.raises(UserError, match="holds a run with other settings"):
+            check_folder(tmp_path, changed)
 
 
 def test_second_process_is_refused(tmp_path: Path) -> None:

@@ -185,18 +185,19 @@ def sync_tree(folder: Path) -> None:
 
 def clean_temporary(folder: Path) -> None:
     """Deletes what a killed process left half written in `folder`, which nobody else may be writing in."""
-    for entry in _half_written(folder):
+    for entry in half_written(folder):
         _delete(entry)
 
 
 def _clean_stale(folder: Path) -> None:
     """Deletes what is half written in `folder` and has not grown for a day; others may be writing in it."""
-    for entry in _half_written(folder):
+    for entry in half_written(folder):
         if time.time() - _last_written(entry) > STALE:
             _delete(entry)
 
 
-def _half_written(folder: Path) -> list[Path]:
+def half_written(folder: Path) -> list[Path]:
+    """Temporary files and folders that an interrupted write left in `folder`."""
     return (
         [entry for entry in folder.iterdir() if entry.name.startswith(TEMPORARY)] if folder.is_dir() else []
     )

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from limbeck.errors import UserError
-from limbeck.files import atomic_write, clean_temporary, writing
+from limbeck.files import atomic_write, clean_temporary, half_written, writing
 
 STEPS = "train.steps"
 """The one affecting field that may grow on a resume (`--extend`)."""
@@ -163,11 +163,9 @@ class Run:
         clean_temporary(self.checkpoints)
         record = self.folder / "affecting.json"
         if record.exists():
-            self._check_resume(json.loads(record.read_text()), extend)
-        elif foreign := sorted(p.name for p in self.folder.iterdir() if p.name not in (".lock", "log.txt")):
-            raise UserError(
-                f"{self.folder} holds {foreign[0]} but no run of limbeck; choose a new or an empty folder"
-            )
+            _check_same(self.folder, json.loads(record.read_text()), self.affecting, extend)
+        else:
+            _check_ours(self.folder)
         if not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
             self.metrics.unlink(
                 missing_ok=True
@@ -181,19 +179,6 @@ class Run:
         atomic_write(record, json.dumps(self.affecting, indent=1, sort_keys=True) + "\n")
         atomic_write(self.folder / "recipe.toml", recipe_text)
         self.record_environment()
-
-    def _check_resume(self, old: dict[str, Any], extend: bool) -> None:
-        changed = differences(old, self.affecting)
-        if extend and self.affecting.get(STEPS, 0) >= old.get(STEPS, 0):
-            changed = [line for line in changed if line.split(" ", 1)[0] != STEPS]
-        if not changed:
-            return
-        only_steps = len(changed) == 1 and changed[0].startswith(f"{STEPS} ")
-        before, now = old.get(STEPS, 0), self.affecting.get(STEPS, 0)
-        mend = "set it back, or choose another run directory"
-        if only_steps and not extend and now > before:
-            mend = f"to train on, set {STEPS} back to {before} and add --extend {now - before}"
-        raise UserError(f"{self.folder} holds a run with other settings: {'; '.join(changed)}; {mend}")
 
     def record_environment(self, **more: object) -> None:
         """Writes `environment.json` with `more` added; a resume in another environment is said in the log."""
@@ -265,6 +250,45 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_folder(folder: Path, affecting: Mapping[str, object], *, extend: bool = False) -> None:
+    """Refuses a folder that `Run.open` would refuse, before any text is read or model loaded.
+
+    `affecting`: the recipe's own fields; what a run adds to them from text and models, marked by a
+    parenthesis behind the name, is compared by `Run.open`.
+
+    Raises:
+        UserError: the folder is another program's, or holds a run with other settings.
+    """
+    if not folder.is_dir():
+        return
+    record = folder / "affecting.json"
+    if not record.exists():
+        _check_ours(folder)
+        return
+    old = {name: value for name, value in json.loads(record.read_text()).items() if not name.endswith(")")}
+    _check_same(folder, old, json.loads(json.dumps(affecting)), extend)
+
+
+def _check_ours(folder: Path) -> None:
+    ours = {folder / ".lock", folder / "log.txt", *half_written(folder)}
+    if foreign := sorted(p.name for p in folder.iterdir() if p not in ours):
+        raise UserError(f"{folder} holds {foreign[0]} but no run of limbeck; choose a new or an empty folder")
+
+
+def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any], extend: bool) -> None:
+    changed = differences(old, new)
+    if extend and new.get(STEPS, 0) >= old.get(STEPS, 0):
+        changed = [line for line in changed if line.split(" ", 1)[0] != STEPS]
+    if not changed:
+        return
+    only_steps = len(changed) == 1 and changed[0].startswith(f"{STEPS} ")
+    before, now = old.get(STEPS, 0), new.get(STEPS, 0)
+    mend = "set it back, or choose another run directory"
+    if only_steps and not extend and now > before:
+        mend = f"to train on, set {STEPS} back to {before} and add --extend {now - before}"
+    raise UserError(f"{folder} holds a run with other settings: {'; '.join(changed)}; {mend}")
 
 
 class _LogFile(logging.FileHandler):

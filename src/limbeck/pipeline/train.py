@@ -21,7 +21,7 @@ from limbeck.files import atomic_write
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
 from limbeck.pipeline.teachers import calibrate, describe, shown_model, teachers_table
 from limbeck.recipe import Recipe, affecting, to_toml
-from limbeck.run import Run
+from limbeck.run import Run, check_folder
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.teachers.loading import find_source, quiet
 from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm, weights_digest
@@ -57,7 +57,7 @@ def run(
         UserError: see the parts. TrainingDiverged, Interrupted: see training/loop.py.
     """
     folder = Path(recipe.output) if folder is None else folder
-    check_place(recipe, folder)
+    check_place(recipe, folder, extend=extend)
     made = assemble(recipe, progress)
     fields = affecting(recipe) | _contents(made)
     saved = to_toml(recipe.model_copy(update={"output": str(folder.absolute())}))
@@ -69,7 +69,7 @@ def run(
         return _run(made, opened, progress)
 
 
-def check_place(recipe: Recipe, folder: Path) -> None:
+def check_place(recipe: Recipe, folder: Path, *, extend: bool = False) -> None:
     """Refuses at once what would otherwise be refused only when text and teachers are ready.
 
     Raises:
@@ -92,6 +92,7 @@ def check_place(recipe: Recipe, folder: Path) -> None:
         raise UserError(
             f"cannot write {folder}: {error.strerror}; choose another run directory with `output`"
         ) from error
+    check_folder(folder, affecting(recipe), extend=extend)
 
 
 def existing(path: Path) -> Path:
