@@ -6,7 +6,7 @@
 Students of one seed go through the text in lockstep, so that the teachers run once per batch for all of them;
 each has its own weights, optimiser and clipping, and takes exactly the steps that `limbeck run` would (a test
 compares). Everything is kept in benchmarks/first/scratch and goes on where it was. Writes
-benchmarks/results/first-SETTING.json.
+benchmarks/results/first-SETTING-SIZE.json.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ from limbeck.training.optimiser import adamw, clip_gradients, learning_rate_shar
 HERE = Path(__file__).resolve().parent
 WORK = HERE / "first" / "scratch"
 CPU = torch.device("cpu")
-WEIGHTINGS = ("uniform", "gold", "evidence", "entropy", "max_prob", "margin")
+WEIGHTINGS = ("uniform", "static", "gold", "evidence", "entropy", "max_prob", "margin")
+# What `static` is told: the first teacher counts twice as much. With equal priors it is `uniform`.
+STATIC_PRIORS = (2.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,10 @@ class Arm:
         self.module = build(made)
         self.module.train()
         self.optimiser = adamw(self.module, self.recipe.train)
-        mine = made if weighting else replace(made, placed=[])
+        placed = made.placed if weighting else []
+        if weighting == "static":
+            placed = [replace(p, prior=prior) for p, prior in zip(placed, STATIC_PRIORS, strict=True)]
+        mine = replace(made, placed=placed)
         settings = self.recipe.distill.model_copy(update={"weighting": weighting or "uniform"})
         self.step = DistillStep(mine.placed, settings, self.module.width)
         # student_sees = "auto": without teachers a student sees 80/10/10, its best; with teachers the mask.
@@ -158,7 +163,7 @@ def measure(recipe: Recipe, folder: Path, texts: dict[str, str], names: list[str
         for name, place in models.items():
             module, tokenizer, _ = load_masked_lm(place, what=name)
             compared.append(Compared(name, module, PieceTokenizer.from_hf(tokenizer, name=name), name))
-        measured = evaluate_models(compared, corpus, MlmSettings(precision="bf16", batch=128, passages=4000))
+        measured = evaluate_models(compared, corpus, MlmSettings(precision="bf16", batch=128, passages=2000))
         valid = recipe.model_copy(
             update={
                 "text": recipe.text.model_copy(
@@ -174,7 +179,7 @@ def measure(recipe: Recipe, folder: Path, texts: dict[str, str], names: list[str
                 m["name"]: {"headline": m["headline"], "all_words": m["all_words"]}
                 for m in measured["models"]
             },
-            "weights": mean_weights(made, WEIGHTINGS),
+            "weights": mean_weights(made, [w for w in WEIGHTINGS if w != "static"]),
         }
     atomic_write(path, json.dumps(found))
     return found
@@ -261,7 +266,8 @@ def main() -> None:
     }
     for row in result["teachers"]:
         row["model"] = Path(row["model"]).parent.name
-    output = given.output or HERE / "results" / f"first-{given.setting}.json"
+    size = f"{recipe.student.layers}x{recipe.student.hidden}"
+    output = given.output or HERE / "results" / f"first-{given.setting}-{size}.json"
     atomic_write(output, json.dumps(result, indent=1) + "\n")
     print(f"wrote {output}")
 

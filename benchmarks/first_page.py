@@ -84,7 +84,8 @@ def section(result: dict[str, Any], folder: Path) -> list[str]:
     """All of one setting."""
     setting, seeds = result["setting"], result["seeds"]
     student, train, environment = result["student"], result["train"], result["environment"]
-    figure = f"first-{setting}.svg"
+    size = f"{student['layers']}x{student['hidden']}"
+    figure = f"first-{setting}-{size}.svg"
     curves(result, folder / figure)
     teachers = "; ".join(
         f"*{t['name']}*: {t['parameters']:,} parameters, coverage {t['coverage']:.0%}, "
@@ -94,7 +95,7 @@ def section(result: dict[str, Any], folder: Path) -> list[str]:
     words = ", ".join(f"{count:,} on {text}" for text, count in result["masked_words"].items())
     versions = environment["versions"]
     return [
-        f"## {TITLES[setting]}",
+        f"## {TITLES[setting]}, student {size.replace('x', '×')}",
         "",
         f"Student {student['layers']}×{student['hidden']} ({student['family']}, {student['tokenizer']}),",
         f"{train['steps']} steps of {train['batch']} passages, learning rate {train['learning_rate']},",
@@ -127,7 +128,7 @@ def main() -> None:
         "Written by `benchmarks/first_page.py` from `benchmarks/results/first-*.json`; not to be edited.",
         "The same student, text, order and number of steps, with no teacher (it sees 80% mask, 10% a random",
         "word, 10% the word: its best) and with both teachers under each weighting at its own temperature",
-        "(it sees the mask). `static` with equal priors is `uniform`.",
+        "(it sees the mask). `static` counts the first teacher twice; with equal priors it is `uniform`.",
         "",
     ]
     for path in sorted((ROOT / "benchmarks" / "results").glob("first-*.json"), reverse=True):

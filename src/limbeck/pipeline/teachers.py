@@ -18,7 +18,7 @@ from limbeck.distill.step import DistillStep
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.tasks.mlm_words import Sample, sample_logits
-from limbeck.teachers.calibration import Coverage, fit_temperature
+from limbeck.teachers.calibration import coverage_shares, fit_temperature
 from limbeck.text.batches import Collator, fixed_batches
 from limbeck.text.words import mask_plan
 
@@ -105,7 +105,7 @@ def coverage(made: Assembled, teacher: int) -> tuple[float, dict[str, float]]:
         first, last = passage.student.first.astype(np.int64), passage.student.last.astype(np.int64)
         slots = (last >= first) & (before[np.minimum(last + 1, passage.n_words)] > before[first])
         codes.append(passage.teachers[teacher].map[slots])
-    shares = Coverage.count(np.concatenate(codes)).shares()
+    shares = coverage_shares(np.concatenate(codes))
     return shares.pop("covered"), shares
 
 

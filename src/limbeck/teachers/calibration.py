@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,42 +17,6 @@ _EXPONENTS = range(-_STEP, 2 * _STEP + 1)
 _LEAST_GAIN = 1e-4
 # Logits taken at once, so that the copies of one temperature stay small beside the logits themselves.
 _CHUNK = 1 << 22
-
-
-@dataclass(frozen=True)
-class MaskedSums:
-    """Sums over masked slots, to be added over batches.
-
-    hits: slots whose gold piece is the likeliest; nats: sum of −log p(gold); count: number of slots.
-    """
-
-    hits: int = 0
-    nats: float = 0.0
-    count: int = 0
-
-    def __add__(self, other: MaskedSums) -> MaskedSums:
-        return MaskedSums(self.hits + other.hits, self.nats + other.nats, self.count + other.count)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of slots whose gold piece is the likeliest; NaN without slots."""
-        return self.hits / self.count if self.count else float("nan")
-
-    @property
-    def nats_per_slot(self) -> float:
-        """Mean of −log p(gold); NaN without slots."""
-        return self.nats / self.count if self.count else float("nan")
-
-
-def masked_accuracy_and_nats(
-    logits: torch.Tensor, gold: torch.Tensor, temperature: float = 1.0
-) -> MaskedSums:
-    """Hits and nats of logits [C, V] against gold [C] at a temperature."""
-    hits, nats = 0, 0.0
-    for part, wanted in _chunks(logits, gold):
-        hits += int((part.argmax(-1) == wanted).sum())
-        nats += _nats(part, wanted, temperature)
-    return MaskedSums(hits, nats, len(gold))
 
 
 def fit_temperature(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
@@ -97,37 +60,17 @@ def _nats(logits: torch.Tensor, gold: torch.Tensor, temperature: float) -> float
     return float((torch.logsumexp(scaled, -1) - wanted).double().sum())
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """Slots by what became of them with one teacher; the reasons as in text/align.py."""
+def coverage_shares(codes: npt.NDArray[np.integer]) -> dict[str, float]:
+    """Shares of the slots that a teacher covers, and that it does not by reason.
 
-    covered: int = 0
-    boundaries: int = 0
-    gold: int = 0
-    truncated: int = 0
+    Args:
+        codes: map codes [S] of text/align.py: a place in the teacher's passage, or a negative reason.
 
-    @classmethod
-    def count(cls, codes: npt.NDArray[np.integer]) -> Coverage:
-        """Counts map codes [S]: a place in the teacher's passage, or a negative reason."""
-        found = {code: int((codes == code).sum()) for code in (BOUNDARIES, GOLD, TRUNCATED)}
-        covered = int((codes >= 0).sum())
-        assert covered + sum(found.values()) == codes.size, "a code that text/align.py does not name"
-        return cls(covered, found[BOUNDARIES], found[GOLD], found[TRUNCATED])
-
-    def __add__(self, other: Coverage) -> Coverage:
-        return Coverage(
-            self.covered + other.covered,
-            self.boundaries + other.boundaries,
-            self.gold + other.gold,
-            self.truncated + other.truncated,
-        )
-
-    @property
-    def slots(self) -> int:
-        """All slots counted."""
-        return self.covered + self.boundaries + self.gold + self.truncated
-
-    def shares(self) -> dict[str, float]:
-        """Each kind's share of the slots: covered, boundaries, gold, truncated; NaN without slots."""
-        total = self.slots or float("nan")
-        return {name: value / total for name, value in vars(self).items()}
+    Returns:
+        covered, boundaries, gold, truncated; NaN without slots.
+    """
+    reasons = {"boundaries": BOUNDARIES, "gold": GOLD, "truncated": TRUNCATED}
+    counts = {"covered": int((codes >= 0).sum())}
+    counts |= {name: int((codes == code).sum()) for name, code in reasons.items()}
+    assert sum(counts.values()) == codes.size, "a code that text/align.py does not name"
+    return {name: count / codes.size if codes.size else float("nan") for name, count in counts.items()}
