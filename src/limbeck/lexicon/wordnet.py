@@ -1,8 +1,4 @@
-"""Princeton WordNet's own files: where they are, their synsets one by one, and how to get them.
-
-The format is that of `wndb(5WN)`: one synset per line of `data.noun`, `data.verb`, `data.adj`,
-`data.adv`, behind a licence whose lines start with two spaces.
-"""
+"""Princeton WordNet's own files: where they are, and how to get them. What is in them: `wordnet_data.py`."""
 
 from __future__ import annotations
 
@@ -16,25 +12,19 @@ import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_folder, cache_dir
+from limbeck.lexicon.wordnet_data import POS_FILES, Synset, synsets
 
-POS_FILES = {"n": "data.noun", "v": "data.verb", "a": "data.adj", "r": "data.adv"}
-"""Part of speech → data file. Satellite adjectives (`s`) stand in the adjectives' file and count as `a`."""
+__all__ = ["POS_FILES", "Synset", "download_wordnet", "find_wordnet", "synsets"]
 
 PRINCETON_URL = "https://wordnetcode.princeton.edu/3.0/WordNet-3.0.tar.bz2"
 PRINCETON_SHA256 = "6c492d0c7b4a40e7674d088191d3aa11f373bb1da60762e098b8ee2dda96ef22"
 """SHA-256 of Princeton's archive, as two package collections (Homebrew, Nixpkgs) publish it."""
 
-_TYPES = {"n": "n", "v": "v", "a": "as", "r": "r"}
-_MARKER = re.compile(r"\((?:a|p|ip)\)$")  # where an adjective may stand: "galore(ip)"
-_HEAD = re.compile(r"(\d{8}) \d\d ([nvasr]) ([0-9a-f]{2}) (.+)")
-_PART = re.compile(r'(?:"[^"]*"|[^";])+|"[^"]*$')
-_EXAMPLE = re.compile(r'"([^"]*)"?')
 _DICT_FILE = re.compile(r"(?:[^/]+/)?dict/([A-Za-z][A-Za-z.]*)")
 # What a folder of WordNet may hold, in any of its versions and distributions.
 _WORDNET_FILE = re.compile(
@@ -44,16 +34,6 @@ _WORDNET_FILE = re.compile(
 _LICENCE = re.compile(r"(?:[^/]+/)?(?:dict/)?(LICENSE|COPYING)")
 _OTHER_WAYS = "install Debian's wordnet-base instead, or point LIMBECK_WORDNET to a folder that has WordNet"
 _MOST_BYTES = 1 << 28  # of the archive and of what comes out of it; Princeton's are 12 MB and 36 MB
-
-
-class Synset(NamedTuple):
-    """One concept: `offset` and `pos` (`n`, `v`, `a`, `r`) name it; lemmas have spaces, not underscores."""
-
-    offset: int
-    pos: str
-    lemmas: tuple[str, ...]
-    definition: str
-    examples: tuple[str, ...]
 
 
 def find_wordnet() -> Path:
@@ -85,99 +65,6 @@ def find_wordnet() -> Path:
         "WordNet is not found; set LIMBECK_WORDNET to the folder with its data.noun, or set WNHOME, or "
         "apt-get install wordnet-base, or run `limbeck data wordnet` to download it"
     )
-
-
-def synsets(folder: Path, pos: str = "nvar") -> Iterator[Synset]:
-    """Reads the synsets of the given parts of speech, in that order, one at a time.
-
-    Args:
-        folder: of `find_wordnet`.
-        pos: letters of `nvar`.
-
-    Raises:
-        UserError: a data file of the set is missing, a line is damaged (names both), a file has no synset.
-    """
-    for letter in pos:
-        if letter not in POS_FILES:
-            raise UserError(f"unknown part of speech {letter!r}; WordNet has n, v, a and r")
-    missing = [POS_FILES[letter] for letter in pos if not (folder / POS_FILES[letter]).is_file()]
-    if missing:
-        raise UserError(
-            f"{folder} lacks {', '.join(missing)}; install WordNet again or point LIMBECK_WORDNET elsewhere"
-        )
-    for letter in pos:
-        yield from _read(folder / POS_FILES[letter], letter)
-
-
-def _read(path: Path, pos: str) -> Iterator[Synset]:
-    found = False
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            if raw.startswith(b"  "):
-                continue
-            synset = _parse(raw, pos)
-            if synset is None:
-                raise UserError(
-                    f"{path}, line {number} is no line of a WordNet data file; install WordNet again"
-                )
-            found = True
-            yield synset
-    if not found:
-        raise UserError(f"{path} has no synset in it; install WordNet again")
-
-
-def _parse(raw: bytes, pos: str) -> Synset | None:
-    """One line of a data file; None where it is not as the format has it, or cut short."""
-    if not raw.endswith(b"\n"):
-        return None
-    try:
-        head, bar, gloss = raw.decode("utf-8").partition("| ")
-    except UnicodeDecodeError:
-        return None
-    match = _HEAD.fullmatch(head.rstrip())
-    gloss = gloss.strip()
-    if not bar or not match or match[2] not in _TYPES[pos] or not gloss or "\0" in gloss:
-        return None
-    count = int(match[3], 16)
-    fields = match[4].split(" ")
-    lemmas, behind = fields[: 2 * count : 2], fields[2 * count :]
-    if count == 0 or len(lemmas) != count or not behind or not _pointers_and_frames(behind, pos):
-        return None
-    definition, examples = _split_gloss(gloss)
-    names = tuple(_MARKER.sub("", lemma).replace("_", " ") for lemma in lemmas)
-    return Synset(int(match[1]), pos, names, definition, examples)
-
-
-def _pointers_and_frames(fields: list[str], pos: str) -> bool:
-    """Whether this is a count of pointers, that many of four fields, and for verbs the frames."""
-    if not fields[0].isdigit():
-        return False
-    rest = fields[1 + 4 * int(fields[0]) :]
-    if len(fields) < 1 + 4 * int(fields[0]):
-        return False
-    if pos != "v" or not rest:
-        return not rest
-    return rest[0].isdigit() and len(rest) == 1 + 3 * int(rest[0])
-
-
-def _split_gloss(gloss: str) -> tuple[str, tuple[str, ...]]:
-    """Parts between semicolons: those that open with a quotation mark are examples, the rest the definition.
-
-    What follows the quotation in its part (a source, as in `"…"- Shakespeare`) is left out. The first
-    part is the definition whatever it opens with.
-    """
-    parts = [part.strip() for part in _PART.findall(gloss)]
-    parts = [part for part in parts if part.strip('" ')] or [gloss]
-    definition, examples = [parts[0]], []
-    for part in parts[1:]:
-        if part.startswith('"'):
-            quoted = _EXAMPLE.match(part)
-            assert quoted is not None
-            if quoted[1].strip():
-                examples.append(quoted[1].strip())
-        else:
-            definition.append(part)
-    return "; ".join(definition), tuple(examples)
 
 
 def download_wordnet(
