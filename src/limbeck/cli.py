@@ -12,10 +12,11 @@ from typing import Annotated
 
 import typer
 
-from limbeck import __version__, tables
+from limbeck import __version__, cli_lexical, cli_store, tables
 from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, cache_dir, check_writable
+from limbeck.processes.together import command_again
 from limbeck.terminal import show, work
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ data = typer.Typer(
 )
 app.add_typer(evaluate, name="eval")
 app.add_typer(data, name="data")
+app.add_typer(cli_store.store, name="store")
 
 
 def _version(wanted: bool) -> None:
@@ -87,9 +89,10 @@ def run(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train the student of a recipe and measure it.
+    """Train the student of a recipe and measure it, then train it on glosses if the recipe has [gloss].
 
-    The same command goes on with a run that was stopped.
+    The same command goes on with a run that was stopped. `torchrun --nproc-per-node N -m limbeck run RECIPE`
+    runs it on N processes, as it does `pretrain` and `distill`.
     """
     _run(recipe, overrides, output, extend, as_json, verbose, teachers=None)
 
@@ -105,7 +108,7 @@ def pretrain(
 ) -> None:
     """Train without teachers: plain masked-LM training.
 
-    As `run`, but refuses a recipe that has teachers.
+    As `run`, but refuses a recipe that has teachers, and leaves its [gloss] for `limbeck gloss`.
     """
     _run(recipe, overrides, output, extend, as_json, verbose, teachers=False)
 
@@ -121,7 +124,7 @@ def distill(
 ) -> None:
     """Train with teachers.
 
-    As `run`, but refuses a recipe that has none.
+    As `run`, but refuses a recipe that has none, and leaves its [gloss] for `limbeck gloss`.
     """
     _run(recipe, overrides, output, extend, as_json, verbose, teachers=True)
 
@@ -137,7 +140,7 @@ def _run(
     teachers: bool | None,
 ) -> None:
     """`teachers`: whether the recipe must have some or none; None: as it likes."""
-    with work(verbose) as progress:
+    with work(verbose, several=True) as progress:
         from limbeck.recipe import extended, load_recipe
 
         recipe = load_recipe(path, overrides or [])
@@ -147,9 +150,11 @@ def _run(
             raise UserError(f"{path} has no [[teachers]]; add some, or use `limbeck pretrain`")
         if extend is not None:
             recipe = extended(recipe, extend)
+        if teachers is not None:
+            recipe = recipe.model_copy(update={"gloss": None})
         from limbeck.pipeline import run as run_recipe
 
-        again = shlex.join(["limbeck", *sys.argv[1:]])
+        again = command_again(sys.argv[1:])
         results = run_recipe(recipe, output, extend=extend is not None, resume_hint=again, progress=progress)
         show(results, as_json, tables.run_tables)
 
@@ -199,6 +204,11 @@ def mlm(
         show(result, as_json, tables.evaluation_tables)
         if output is not None:
             atomic_write(output, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+evaluate.command("wsd")(cli_lexical.eval_wsd)
+app.command()(cli_lexical.gloss)
+app.command()(cli_lexical.score)
 
 
 @app.command()

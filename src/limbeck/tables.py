@@ -54,6 +54,13 @@ def teachers_table(teachers: list[Mapping[str, Any]]) -> Table:
     return "Teachers on a sample of valid", [*columns, "parameters"], rows
 
 
+_PREDICTIONS = {
+    "store": "read from the store, no teacher is loaded",
+    "online": "computed in every step",
+    None: "none",
+}
+
+
 def check_tables(found: Mapping[str, Any]) -> Iterator[Table]:
     """What `limbeck check` shows: text, teachers, and what the run will take."""
     from limbeck.training.progress import duration
@@ -64,6 +71,7 @@ def check_tables(found: Mapping[str, Any]) -> Iterator[Table]:
     student = found["student"]
     rows = [
         ["student", f"{student['parameters']:,} parameters, vocabulary {student['vocabulary']:,}"],
+        ["predictions of the teachers", _PREDICTIONS[found["predictions"]]],
         ["at a selected word it sees", str(student["student_sees"])],
         ["steps", f"{found['steps']:,}, {found['epochs']:.1f} times through the text"],
         ["tokens", f"{found['tokens']:,.0f}, and {found['padding']:.1%} padding"],
@@ -79,17 +87,45 @@ def check_tables(found: Mapping[str, Any]) -> Iterator[Table]:
 def run_tables(results: Mapping[str, Any]) -> Iterator[Table]:
     """What `run`, `pretrain` and `distill` show at the end: masked words of valid, and what it took."""
     from limbeck.tasks.mlm import table
+
+    if "words" in results:  # a recipe without text has gloss training alone
+        yield ("Masked words of valid, in nats per word", *table(results["words"]))
+        best = results["valid"]
+        said = f"{number(best['best_nats'], '.4f')} nats at step {number(best['best_step'])}"
+        yield f"Run {results['name']}", [], [*_cost(results["cost"]), ["best on valid", said]]
+    if "gloss" in results:
+        yield from gloss_tables(results["gloss"])
+
+
+def gloss_tables(results: Mapping[str, Any]) -> Iterator[Table]:
+    """What `gloss` shows at the end: F1 of the development set, masked words before and after, the cost."""
+    from limbeck.tasks.mlm import table
+
+    valid, train = results["valid"], results["train"]
+    first, chance = valid["baselines"]["first_sense"], valid["baselines"]["random"]
+    rows = [
+        ["F1 at the end", number(100 * valid["f1"], ".2f")],
+        ["best F1", f"{number(100 * valid['best_f1'], '.2f')} at step {number(valid['best_step'])}"],
+        ["F1 of the first sense, of chance", f"{100 * first:.2f}, {100 * chance:.2f}"],
+        ["instances", f"{valid['instances']:,} of {', '.join(valid['sources'])}"],
+    ]
+    yield f"{results['method']}, development set", [], rows
+    if results["words"] is not None:
+        yield ("Masked words of held-out text, in nats per word", *table(results["words"]))
+    each = f"{train['candidates_per_instance']:.2f} candidates each"
+    used = f"{train['used']:,} instances, {train['epochs']:.2f} times; {each}"
+    yield f"Run {results['name']}", [], [["trained on", used], *_cost(results["cost"])]
+
+
+def _cost(cost: Mapping[str, Any]) -> list[list[str]]:
+    """What a training took."""
     from limbeck.training.progress import duration
 
-    yield ("Masked words of valid, in nats per word", *table(results["words"]))
-    cost, best = results["cost"], results["valid"]
-    rows = [
+    return [
         ["steps", number(cost["steps"])],
         ["time", f"{duration(cost['seconds'])}, {cost['tokens_per_second']:,.0f} tokens/s"],
         ["peak memory", size(cost["peak_memory_bytes"])],
-        ["best on valid", f"{number(best['best_nats'], '.4f')} nats at step {number(best['best_step'])}"],
     ]
-    yield f"Run {results['name']}", [], rows
 
 
 def evaluation_tables(result: Mapping[str, Any]) -> Iterator[Table]:
@@ -110,6 +146,73 @@ def demo_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     yield "", [], [["time", f"{result['seconds'] / 60:.1f} min"], ["report", str(result["report"])]]
 
 
+def wsd_tables(result: Mapping[str, Any]) -> Iterator[Table]:
+    """What `eval wsd` shows: F1 of the model and the baselines on each set, and apart by kind of instance."""
+    sets = result["sets"]
+    baselines = list(dict.fromkeys(name for one in sets for name in one["baselines"]))
+    columns = ["set", "instances", "F1", *(name.replace("_", " ") for name in baselines)]
+    rows = [
+        [
+            one["name"],
+            number(one["instances"]),
+            _f1(one["model"], bounds=True),
+            *(_f1(one["baselines"].get(name)) for name in baselines),
+        ]
+        for one in sets
+    ]
+    yield "Word sense disambiguation, F1 in %", columns, rows
+    names = list(sets[0]["model"]["parts"])
+    rows = [[one["name"], *(_f1(one["model"]["parts"][name]) for name in names)] for one in sets]
+    yield "F1 by part of speech, and of seen and unseen senses", ["set", *map(_part, names)], rows
+    cost = f"{result['cost']['seconds_per_1000_instances']:.1f} s per 1,000 instances"
+    notes = [*result["notes"], cost]
+    yield "Notes", [], [[f"{place}.", note] for place, note in enumerate(notes, 1)]
+
+
+def score_tables(result: Mapping[str, Any]) -> Iterator[Table]:
+    """What `score` shows: each file's scores by part, and how two files compare."""
+    for system in result["systems"]:
+        scores = {"all": system, **system["parts"]}
+        rows = [
+            [
+                _part(name),
+                number(one["instances"]),
+                number(one["answered"]),
+                number(100 * one["precision"], ".2f"),
+                number(100 * one["recall"], ".2f"),
+                _f1(one, bounds=True),
+            ]
+            for name, one in scores.items()
+            if one is not None
+        ]
+        yield system["predictions"], ["in %", "instances", "answered", "precision", "recall", "F1"], rows
+    if comparison := result.get("comparison"):
+        bounds = comparison["f1_difference_interval"]
+        shown = "" if bounds is None else f" [{100 * bounds[0]:+.2f}, {100 * bounds[1]:+.2f}]"
+        test = comparison["mcnemar"]
+        rows = [
+            ["F1 of the second less that of the first", f"{100 * comparison['f1_difference']:+.2f}{shown}"],
+            ["only the first is right", number(test["only_first"])],
+            ["only the second is right", number(test["only_second"])],
+            ["McNemar's test", f"p = {test['p']:.3g}"],
+        ]
+        yield "Comparison", [], rows
+
+
+def _part(name: str) -> str:
+    """Name of a part of the instances, for people."""
+    return {"n": "noun", "v": "verb", "a": "adjective", "r": "adverb"}.get(name, name)
+
+
+def _f1(scores: Mapping[str, Any] | None, bounds: bool = False) -> str:
+    """F1 in percent, with its interval if asked for and known; an en dash where there is none."""
+    if scores is None:
+        return "–"
+    interval = scores["f1_interval"] if bounds else None
+    shown = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"{100 * scores['f1']:.2f}{shown}"
+
+
 def mapping_tables(found: Mapping[str, Any]) -> Iterator[Table]:
     """Names and values, a table per mapping in it."""
     plain = {name: value for name, value in found.items() if not isinstance(value, Mapping)}
@@ -117,3 +220,28 @@ def mapping_tables(found: Mapping[str, Any]) -> Iterator[Table]:
     for title, inner in found.items():
         if isinstance(inner, Mapping):
             yield title.capitalize(), [], [[name, str(value)] for name, value in inner.items()]
+
+
+def store_tables(found: Mapping[str, Any]) -> Iterator[Table]:
+    """What `store build`, `store info` and `store verify` show: a table per store."""
+    if found.get("damage"):
+        yield "Made again", [], [[f"{place}.", line] for place, line in enumerate(found["damage"], 1)]
+    for store in found["stores"]:
+        state = "whole" if store["complete"] else "not finished"
+        each = number(store["bytes_per_prediction"], ".1f")
+        temperatures = ", ".join(f"{t:.4g}" for t in store["temperatures"])
+        yield (
+            f"Store of {store['teacher']}",
+            [],
+            [
+                ["folder", store["folder"]],
+                ["teacher", f"{store['model']} in {store['precision']}"],
+                ["chunks", f"{store['chunks']:,} of {store['chunks_in_all']:,}, {state}"],
+                ["text", f"{store['passages']:,} passages, {store['variants']} mask variants"],
+                ["masks", f"{store['mask']:.0%} of the words, seed {store['masking_seed']}"],
+                ["predictions", f"{store['predictions']:,} of {store['top_k']} pieces, {each} bytes each"],
+                ["temperatures", temperatures],
+                ["size", size(store["bytes"])],
+                ["bytes per token and variant", number(store["bytes_per_token"], ".2f")],
+            ],
+        )

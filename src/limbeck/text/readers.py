@@ -316,7 +316,12 @@ def synset_document(synset: Synset) -> str:
 
 def is_valid_synset(synset: Synset) -> bool:
     """Whether a synset is held out, by the hash of its part of speech and offset."""
-    key = hashlib.blake2b(f"{synset.pos}{synset.offset:08d}".encode(), digest_size=8).digest()
+    return is_held_out(f"{synset.pos}{synset.offset:08d}")
+
+
+def is_held_out(synset: str) -> bool:
+    """The same for a synset's name, such as `n00001740`."""
+    key = hashlib.blake2b(synset.encode(), digest_size=8).digest()
     return int.from_bytes(key, "little") % VALID_SHARE == 0
 
 

@@ -1,0 +1,115 @@
+"""Commands of the lexical side: word sense disambiguation. Registered in cli.py."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from limbeck import tables
+from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
+from limbeck.terminal import show, work
+
+
+def gloss(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    extend: Extend = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a model on which gloss fits a word in its context.
+
+    Starts from gloss.init, or from the recipe's own student, which `limbeck run` trains. The same command
+    goes on with a run that was stopped.
+    """
+    with work(verbose) as progress:
+        from limbeck.recipe import load_recipe
+
+        loaded = load_recipe(recipe, overrides or [])
+        from limbeck.pipeline import gloss as train_gloss
+
+        again = shlex.join(["limbeck", *sys.argv[1:]])
+        results = train_gloss(loaded, output, extend=extend or 0, resume_hint=again, progress=progress)
+        show(results, as_json, tables.gloss_tables)
+
+
+def score(
+    gold: Annotated[Path, typer.Argument(metavar="GOLD", help="Gold keys: an id and its keys per line.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PRED", help="Key file to score, in the same format.")
+    ],
+    second: Annotated[
+        Path | None, typer.Argument(metavar="PRED2", help="Another, to compare with the first.")
+    ] = None,
+    trained: Annotated[
+        Path | None,
+        typer.Option(
+            "--train", metavar="FILE", help="Gold keys of the training text: seen and unseen senses apart."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score anybody's sense keys by the official rule.
+
+    Needs neither a model nor a lexicon. Two files are compared by McNemar's test.
+    """
+    with work(verbose):
+        from limbeck.tasks.wsd_score import score_files
+
+        files = [predictions] if second is None else [predictions, second]
+        show(score_files(gold, files, trained=trained), as_json, tables.score_tables)
+
+
+def eval_wsd(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of a gloss model.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder of the sets, or one set; by default wsd in LIMBECK_DATA."
+        ),
+    ] = None,
+    sets: Annotated[
+        str, typer.Option("--set", metavar="NAMES", help="Sets, with commas: se07,se13. All by default.")
+    ] = "",
+    candidates: Annotated[
+        Literal["gold", "all"],
+        typer.Option(metavar="WHOSE", help="Senses that compete: gold, of the gold part of speech, or all."),
+    ] = "gold",
+    window: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Sentences around the target's, as in training.")
+    ] = 0,
+    lexicon: Annotated[
+        str, typer.Option(metavar="L", help="wordnet, a folder of its files, or wn:NAME:VERSION.")
+    ] = "wordnet",
+    layout: Annotated[
+        str | None, typer.Option(metavar="L", help="pairs or packed; by default as trained.")
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")] = "f32",
+    tokens: Annotated[int, typer.Option(metavar="N", help="Pieces of one forward, padding included.")] = 8192,
+    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the result and the predicted keys there.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Measure word sense disambiguation: F1 by the official rule, beside the baselines."""
+    with work(verbose) as progress:
+        names = [name.strip() for name in sets.split(",") if name.strip()]
+        from limbeck.tasks.wsd import Asking, WsdSettings, evaluate_model
+
+        result = evaluate_model(
+            model,
+            data,
+            sets=names,
+            lexicon=lexicon,
+            settings=WsdSettings(candidates, window),
+            asking=Asking(layout, precision, tokens, device),
+            output=output,
+            progress=progress,
+        )
+        show(result, as_json, tables.wsd_tables)

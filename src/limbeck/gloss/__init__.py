@@ -1,0 +1,1 @@
+"""Words in context with their senses, and the model that learns which gloss fits."""
