@@ -50,7 +50,7 @@ def test_the_template_is_a_recipe_and_shows_every_field(path: Path) -> None:
     recipe = load(path, template())
     assert recipe.name == "small-student"
     assert [teacher.name for teacher in recipe.teachers] == ["encyclopedia", "fiction"]
-    tables = {"text", "student", "teachers", "distill", "train", "eval"}
+    tables = {"text", "student", "teachers", "distill", "train", "eval", "gloss"}
     shown = {line.lstrip("# ").split(" = ")[0] for line in template().splitlines() if " = " in line}
     for section in (recipe, recipe.text, recipe.student, recipe.teachers[0], recipe.distill, recipe.train):
         values = {key for key in type(section).model_fields if key not in tables}

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,8 @@ import typer
 
 from limbeck import tables
 from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
-from limbeck.terminal import show, work
+from limbeck.files import check_writable
+from limbeck.terminal import show, show_table, work
 
 
 def gloss(
@@ -80,8 +82,9 @@ def eval_wsd(
         typer.Option(metavar="WHOSE", help="Senses that compete: gold, of the gold part of speech, or all."),
     ] = "gold",
     window: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Sentences around the target's, as in training.")
-    ] = 0,
+        int | None,
+        typer.Option(metavar="N", min=0, help="Sentences around the target's; by default as trained."),
+    ] = None,
     lexicon: Annotated[
         str, typer.Option(metavar="L", help="wordnet, a folder of its files, or wn:NAME:VERSION.")
     ] = "wordnet",
@@ -113,3 +116,70 @@ def eval_wsd(
             progress=progress,
         )
         show(result, as_json, tables.wsd_tables)
+
+
+def wsd(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of a gloss model.")],
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help='Text in quotes; stdin if there is none, or "-".')
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read this text; .xz and .gz too.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a page that shows the text's senses.")
+    ] = None,
+    lexicon: Annotated[
+        str, typer.Option(metavar="L", help="wordnet, a folder of its files, or wn:NAME:VERSION.")
+    ] = "wordnet",
+    other_lexicon: Annotated[
+        bool, typer.Option("--other-lexicon", help="It need not be the one the model was trained on.")
+    ] = False,
+    window: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Sentences around a word's own; by default as trained."),
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(metavar="L", help="pairs or packed; by default as trained.")
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")] = "f32",
+    tokens: Annotated[int, typer.Option(metavar="N", help="Pieces of one forward, padding included.")] = 8192,
+    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say in which sense the words of a text are used.
+
+    Every content word, with its characters, lemma, part of speech, sense key, gloss and probability. No
+    tagger is needed. Text of any length: the words come out as it is read.
+    """
+    with work(verbose) as progress:
+        from limbeck.tools import reading, render
+
+        source = reading.find_source(text, file)
+        if html is not None:
+            check_writable(html)
+        progress("loading the model", 0, 0)
+        from limbeck.tools.disambiguate import Disambiguator
+
+        options = {"window": window, "layout": layout, "precision": precision, "tokens": tokens}
+        indexing = partial(progress, "building the lexicon's index")
+        disambiguator = Disambiguator.from_pretrained(
+            model, lexicon=lexicon, other_lexicon=other_lexicon, device=device, progress=indexing, **options
+        )
+        about = {"model": model, "lexicon": disambiguator.lexicon_title}
+        sentences = disambiguator.stream(source.chunks)
+        sentences = reading.checked(sentences, source, disambiguator.lexicon_title)
+        if html is not None:
+            sentences = render.page(html, source.name, about, sentences)
+        progress.close()
+        if not sys.stdout.isatty():  # else the words themselves show how far it is
+            sentences = reading.told(sentences, source, progress)
+        words = (word for sentence in sentences for word in sentence.words)
+        if as_json:
+            for part in render.json_parts(about, words):
+                print(part, end="")
+            return
+        for place, table in enumerate(tables.word_tables(words)):
+            print("\n" * bool(place), end="")
+            show_table(*table, words=True)

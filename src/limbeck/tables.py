@@ -1,6 +1,6 @@
 """The tables in which the command line shows what `limbeck.pipeline` and `limbeck.tasks` return."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -124,8 +124,12 @@ def _cost(cost: Mapping[str, Any]) -> list[list[str]]:
     return [
         ["steps", number(cost["steps"])],
         ["time", f"{duration(cost['seconds'])}, {cost['tokens_per_second']:,.0f} tokens/s"],
-        ["peak memory", size(cost["peak_memory_bytes"])],
+        [_peak(cost.get("processes", 1)), size(cost["peak_memory_bytes"])],
     ]
+
+
+def _peak(processes: int) -> str:
+    return "peak memory" if processes == 1 else f"peak memory, the largest of {processes} processes"
 
 
 def evaluation_tables(result: Mapping[str, Any]) -> Iterator[Table]:
@@ -213,6 +217,27 @@ def _f1(scores: Mapping[str, Any] | None, bounds: bool = False) -> str:
     return f"{100 * scores['f1']:.2f}{shown}"
 
 
+WORDS_AT_ONCE = 500
+"""Rows of a table of words: a long text has many tables, and is never all in memory."""
+
+
+def word_tables(words: Iterable[Any]) -> Iterator[Table]:
+    """What `wsd` shows of the words of a text (`tools.words.Word`), as they come."""
+    columns = ["characters", "word", "lemma", "part of speech", "sense key", "probability", "gloss"]
+    kinds = {"only-sense": "only sense", "first-sense": "first sense"}
+    rows: list[list[str]] = []
+    for word in words:
+        sure = kinds.get(word.source) or number(word.probability, ".2f")
+        place = f"{word.start}–{word.end}"
+        text = " ".join(word.text.split())
+        rows.append([place, text, word.lemma, _part(word.pos), word.key, sure, word.gloss])
+        if len(rows) == WORDS_AT_ONCE:
+            yield "", columns, rows
+            rows = []
+    if rows:
+        yield "", columns, rows
+
+
 def mapping_tables(found: Mapping[str, Any]) -> Iterator[Table]:
     """Names and values, a table per mapping in it."""
     plain = {name: value for name, value in found.items() if not isinstance(value, Mapping)}
@@ -239,7 +264,7 @@ def store_tables(found: Mapping[str, Any]) -> Iterator[Table]:
                 ["chunks", f"{store['chunks']:,} of {store['chunks_in_all']:,}, {state}"],
                 ["text", f"{store['passages']:,} passages, {store['variants']} mask variants"],
                 ["masks", f"{store['mask']:.0%} of the words, seed {store['masking_seed']}"],
-                ["predictions", f"{store['predictions']:,} of {store['top_k']} pieces, {each} bytes each"],
+                ["predictions", f"{store['predictions']:,} of {store['kept']} pieces, {each} bytes each"],
                 ["temperatures", temperatures],
                 ["size", size(store["bytes"])],
                 ["bytes per token and variant", number(store["bytes_per_token"], ".2f")],

@@ -12,11 +12,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
 
-_UNPACKED: dict[str, Callable[[BufferedIOBase], BufferedIOBase]] = {
+_UNPACKED: dict[str, Callable[[Any], BufferedIOBase]] = {
     ".xz": lzma.LZMAFile,
     ".gz": lambda raw: gzip.GzipFile(fileobj=raw),
 }

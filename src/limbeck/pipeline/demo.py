@@ -14,6 +14,7 @@ from typing import Any
 
 from limbeck.files import atomic_write
 from limbeck.lexicon.wordnet import find_wordnet
+from limbeck.pipeline import demo_senses
 from limbeck.pipeline.assemble import EVALUATION_SEED, Progress, assemble
 from limbeck.pipeline.teachers import mean_weights
 from limbeck.pipeline.train import prepared_teachers, run
@@ -27,6 +28,7 @@ log = logging.getLogger("limbeck")
 
 WEIGHTINGS = ("gold", "evidence")
 RECIPES = ("nouns", "others", "student", "alone")
+PARTS = len(RECIPES) + 1 + len(demo_senses.RECIPES)
 HALVES = {"all": "wordnet:/valid", "nouns": "wordnet:noun/valid", "others": "wordnet:verb,adj,adv/valid"}
 TITLES = {
     "nouns": "teacher of the noun entries (uncased WordPiece)",
@@ -43,15 +45,15 @@ def run_demo(
     resume_hint: str = "",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Trains the four models in `folder`, or goes on with them, and compares them on held-out synsets.
+    """Trains four models in `folder`, or goes on with them, compares them, and teaches the student senses.
 
     Args:
         folder: gets the recipes, a run directory each, and `report.md`.
-        overrides: recipe fields for all four, such as `train.steps=20`.
+        overrides: recipe fields for all four, such as `train.steps=20`; those of `gloss` for the two after.
 
     Returns:
         JSON-ready: `tables` (title, columns, rows), `words` (masked words of each half), `weights`,
-        `seconds`, `report`.
+        `senses` (see `learn_senses`), `paragraph`, `seconds`, `report`.
 
     Raises:
         UserError: no WordNet, or the folder cannot be written.
@@ -59,22 +61,29 @@ def run_demo(
     began = time.perf_counter()
     find_wordnet()
     source = resources.files("limbeck") / "recipes" / "demo"
-    for name in RECIPES:
+    for name in (*RECIPES, *demo_senses.RECIPES):
         atomic_write(folder / f"{name}.toml", (source / f"{name}.toml").read_text(encoding="utf-8"))
+    glosses = [change for change in overrides if change.startswith("gloss.")]
+    overrides = [change for change in overrides if change not in glosses]
     for number, name in enumerate(RECIPES, 1):
-        log.info("demo, part %d of 5: %s", number, TITLES[name])
+        log.info("demo, part %d of %d: %s", number, PARTS, TITLES[name])
         run(load_recipe(folder / f"{name}.toml", overrides), resume_hint=resume_hint, progress=progress)
-    log.info("demo, part 5 of 5: comparing the four on held-out synsets")
+    log.info("demo, part 5 of %d: comparing the four on held-out synsets", PARTS)
     recipe = load_recipe(folder / "student.toml", overrides)
     words = {half: _measure(folder, recipe, source, progress) for half, source in HALVES.items()}
     halves = {half: _weights(folder, recipe, HALVES[half]) for half in ("nouns", "others")}
     weights = {w: {half: found[w] for half, found in halves.items()} for w in WEIGHTINGS}
+    senses = demo_senses.learn_senses(
+        folder, glosses, first_part=6, parts=PARTS, resume_hint=resume_hint, progress=progress
+    )
     report = write_report([folder / "student", folder / "alone"], folder / "report.md")
     result = {
-        "tables": [_quality(words), _carried(weights)],
+        "tables": [_quality(words), _carried(weights), *senses["tables"]],
         "notes": words["all"]["notes"],
         "words": words,
         "weights": weights,
+        "senses": senses["senses"],
+        "paragraph": senses["words"],
         "seconds": time.perf_counter() - began,
         "report": str(report),
     }
@@ -82,6 +91,7 @@ def run_demo(
 
 
 def _with_valid(recipe: Recipe, source: str) -> Recipe:
+    assert recipe.text is not None
     return recipe.model_copy(update={"text": recipe.text.model_copy(update={"valid": (source,)})})
 
 

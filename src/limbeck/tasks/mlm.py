@@ -20,7 +20,7 @@ from limbeck.errors import UserError
 from limbeck.files import cache_dir
 from limbeck.tasks.bootstrap import paired_means
 from limbeck.tasks.mlm_result import describe, means, notes, table, versions
-from limbeck.tasks.mlm_words import LEFT_OUT, OK, Compared, Progress, Sample, WordScores, score
+from limbeck.tasks.mlm_words import LEFT_OUT, OK, Compared, Measured, Progress, Sample, WordScores, score
 from limbeck.teachers.masked_lm import load_masked_lm, resolve_device
 from limbeck.text.corpus import build_corpus
 from limbeck.text.mixing import mix64
@@ -30,7 +30,15 @@ from limbeck.text.words import WORD_RULE_VERSION
 if TYPE_CHECKING:
     from limbeck.text.corpus import Corpus
 
-__all__ = ["Compared", "MlmSettings", "evaluate_files", "evaluate_models", "table"]
+__all__ = [
+    "Compared",
+    "Measured",
+    "MlmSettings",
+    "evaluate_files",
+    "evaluate_models",
+    "measure_words",
+    "table",
+]
 
 MOST_WORDS = 4096
 """Most words of a passage: more than any model's longest input."""
@@ -142,19 +150,35 @@ def evaluate_files(
 
 
 def evaluate_models(
-    models: Sequence[Compared], corpus: Corpus, settings: MlmSettings, progress: Progress | None = None
+    models: Sequence[Compared | Measured],
+    corpus: Corpus,
+    settings: MlmSettings,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """As `evaluate_files`, for loaded models and a corpus already built. Modules are left in eval mode.
+
+    Models may have been measured before, by `measure_words` with the same corpus and settings.
 
     Raises:
         UserError: as `evaluate_files`.
     """
     _any(models)
 
-    def given(compared: Compared) -> Compared:
-        return compared
+    def given(model: Compared | Measured) -> Compared | Measured:
+        return model
 
-    return _evaluate([partial(given, compared) for compared in models], corpus, settings, progress)
+    return _evaluate([partial(given, model) for model in models], corpus, settings, progress)
+
+
+def measure_words(
+    compared: Compared, corpus: Corpus, settings: MlmSettings, progress: Progress | None = None
+) -> Measured:
+    """One model's words, to be compared with other models' later.
+
+    Raises:
+        UserError: as `evaluate_files`.
+    """
+    return _measure(compared, _sample(corpus, settings), settings, progress)
 
 
 def _check_words(words: int, min_words: int | None) -> int:
@@ -173,23 +197,33 @@ def _any(models: Sequence[Any]) -> None:
         raise UserError("no model to evaluate; name at least one model folder or hub id")
 
 
+def _sample(corpus: Corpus, settings: MlmSettings) -> Sample:
+    rows = _rows(corpus, settings.passages, settings.seed)
+    return Sample(corpus, rows, settings.mask, settings.seed)
+
+
+def _measure(
+    model: Compared | Measured, sample: Sample, settings: MlmSettings, progress: Progress | None
+) -> Measured:
+    if isinstance(model, Measured):
+        return model
+    device = resolve_device(settings.device)
+    scores = score(model, sample, device, settings.precision, settings.batch, progress)
+    return Measured(describe(model, scores), model.tokenizer.normalise(_PROBE), scores)
+
+
 def _evaluate(
-    loaders: Sequence[Callable[[], Compared]],
+    loaders: Sequence[Callable[[], Compared | Measured]],
     corpus: Corpus,
     settings: MlmSettings,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    sample = Sample(corpus, _rows(corpus, settings.passages, settings.seed), settings.mask, settings.seed)
-    device = resolve_device(settings.device)
-    scores: list[WordScores] = []
-    described: list[dict[str, Any]] = []
-    probes: list[str] = []
-    for load in loaders:
-        compared = load()
-        scores.append(score(compared, sample, device, settings.precision, settings.batch, progress))
-        described.append(describe(compared, scores[-1]))
-        probes.append(compared.tokenizer.normalise(_PROBE))
-        del compared  # or two models would be in memory while the next one loads
+    sample = _sample(corpus, settings)
+    # One model is in memory at a time: nothing here holds on to it.
+    models = [_measure(load(), sample, settings, progress) for load in loaders]
+    scores: list[WordScores] = [model.scores for model in models]
+    described = [dict(model.described) for model in models]
+    probes = [model.probe for model in models]
     counted = np.logical_and.reduce([s.state == OK for s in scores])
     single = np.logical_and.reduce([s.single for s in scores])
     if not counted.any():
@@ -238,7 +272,7 @@ def _evaluate(
         },
         "settings": asdict(settings)
         | {
-            "device": str(device),
+            "device": str(resolve_device(settings.device)),
             "variant": 0,
             "shown": "mask",
             "interval": 0.95,

@@ -108,6 +108,18 @@ class WordScores:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A model whose words were scored before, on the same sample: it need not be loaded again.
+
+    described: what a result says of it (`mlm_result.describe`); probe: a text as its tokenizer normalises it.
+    """
+
+    described: dict[str, Any]
+    probe: str
+    scores: WordScores
+
+
+@dataclass(frozen=True)
 class _Shown:
     """A passage as one model sees it: ids [P] with masks set, and its slots.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,8 @@ def evaluate_model(
     from limbeck.gloss.model import GlossModel
 
     loaded = GlossModel.load(model, device=resolve_device(asking.device), what="model")
+    if settings.window is None:
+        settings = replace(settings, window=loaded.settings.window)
     answers = partial(model_answers, loaded, opened, of=settings.candidates, asking=asking)
     began = time.perf_counter()
     measured = evaluate_sets(answers, chosen, prepared, settings, output=output, progress=progress)

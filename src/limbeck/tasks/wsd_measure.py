@@ -40,7 +40,8 @@ Answers = Callable[[Iterable[Instance]], Iterator[tuple[str, str | None]]]
 class WsdSettings:
     """How a system is measured.
 
-    candidates: whose senses compete. window: sentences of the document before and behind the target's.
+    candidates: whose senses compete. window: sentences of the document before and behind the target's;
+    None: as the model was trained (0 without a model).
     replicates: resampled sets of sentences for the intervals; 0: none. seed: of the draws.
 
     Raises:
@@ -48,14 +49,14 @@ class WsdSettings:
     """
 
     candidates: Candidates = "gold"
-    window: int = 0
+    window: int | None = None
     replicates: int = REPLICATES
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.candidates not in ("gold", "all"):
             raise UserError(f"candidates is {self.candidates!r}; it must be gold or all")
-        if self.window < 0 or self.replicates < 0 or self.seed < 0:
+        if (self.window or 0) < 0 or self.replicates < 0 or self.seed < 0:
             raise UserError("window, replicates and seed must be 0 or more")
 
 
@@ -157,7 +158,7 @@ def evaluate_sets(
     for labelled, ready in zip(sets, prepared, strict=True):
         if answers is not None:
             rows: dict[str, tuple[str, ...]] = {}
-            for name, key in answers(labelled.instances(settings.window)):
+            for name, key in answers(labelled.instances(settings.window or 0)):
                 rows[name] = () if key is None else (key,)
                 if progress is not None:
                     progress("disambiguating", done + len(rows), total)

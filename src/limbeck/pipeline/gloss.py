@@ -1,0 +1,270 @@
+"""`limbeck gloss`, and what `limbeck run` does with a recipe that has `[gloss]` (architecture §3.2)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limbeck.distill.step import DistillStep
+from limbeck.errors import UserError
+from limbeck.files import atomic_write
+from limbeck.gloss.batches import GlossBatches
+from limbeck.gloss.model import GlossModel
+from limbeck.gloss.sources import check_sources, contents
+from limbeck.gloss.step import GlossStep
+from limbeck.lexicon.wordnet import find_wordnet
+from limbeck.pipeline import train as student_stage
+from limbeck.pipeline.assemble import Progress
+from limbeck.pipeline.gloss_assemble import (
+    GlossAssembled,
+    assemble_gloss,
+    chosen_layout,
+    development_set,
+    set_temperatures,
+)
+from limbeck.pipeline.gloss_head import LoopSettings, train_head
+from limbeck.pipeline.gloss_result import evaluator, gloss_results
+from limbeck.processes.together import several
+from limbeck.recipe import Recipe, affecting, to_toml
+from limbeck.run import Run, check_folder
+from limbeck.teachers.loading import find_source
+from limbeck.teachers.masked_lm import weights_digest
+from limbeck.teachers.teacher import Teacher
+from limbeck.training.engine import choose_device, choose_precision
+from limbeck.training.interface import Best
+from limbeck.training.loop import train
+
+log = logging.getLogger("limbeck")
+
+FOLDER = "gloss"
+"""Where gloss training stands in the run directory of the student it goes on from."""
+BEST = Best("valid_f1", higher=True)
+
+
+def run(
+    recipe: Recipe,
+    folder: Path | None = None,
+    *,
+    extend: bool = False,
+    resume_hint: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """`limbeck run`: trains the recipe's student, and goes on with gloss training if it has `[gloss]`.
+
+    Arguments and errors as `pipeline.train.run`; `extend` is of the student.
+
+    Returns:
+        The student's results (none for a recipe without text) and, under `gloss`, those of gloss training.
+    """
+    folder = Path(recipe.output) if folder is None else folder
+    if recipe.gloss is None:
+        return student_stage.run(recipe, folder, extend=extend, resume_hint=resume_hint, progress=progress)
+    if several():
+        raise UserError(
+            "gloss training runs in one process; use `limbeck pretrain` or `limbeck distill` under torchrun, "
+            "and `limbeck gloss` without it"
+        )
+    if recipe.text is None:
+        return {"gloss": gloss(recipe, folder, resume_hint=resume_hint, progress=progress)}
+    if recipe.gloss.init is not None:
+        raise UserError(
+            f"[gloss] init is {recipe.gloss.init}, and not the student of this recipe; leave it out, or use "
+            "`limbeck gloss`"
+        )
+    check_gloss(recipe, folder / FOLDER, init=None)
+    results = student_stage.run(recipe, folder, extend=extend, resume_hint=resume_hint, progress=progress)
+    more = gloss(recipe, folder / FOLDER, student=folder, resume_hint=resume_hint, progress=progress)
+    return results | {"gloss": more}
+
+
+def gloss(
+    recipe: Recipe,
+    folder: Path | None = None,
+    *,
+    student: Path | None = None,
+    extend: int = 0,
+    resume_hint: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Trains the model of a recipe on glosses, or goes on with it; a finished run only returns its results.
+
+    Args:
+        folder: the run directory; None: `gloss` in that of the student, or `recipe.output` for a recipe
+            without text.
+        student: run directory of the recipe's student; None: `recipe.output`. Its model is where the training
+            starts, unless `gloss.init` names another.
+        extend: steps more than the recipe says.
+
+    Returns:
+        What stands in the run's `results.json`.
+
+    Raises:
+        UserError: see the parts. TrainingDiverged, Interrupted: see training/loop.py.
+    """
+    if recipe.gloss is None:
+        raise UserError("the recipe has no [gloss]; add the table (docs/recipe.md has its fields)")
+    student = Path(recipe.output) if student is None else student
+    if folder is None:
+        folder = student if recipe.text is None else student / FOLDER
+    init = recipe.gloss.init or str(student / "model")
+    if recipe.gloss.init is None and not Path(init).is_dir():
+        raise UserError(
+            f"{init} is not there: the student of the recipe is not trained yet; `limbeck run` trains it and "
+            "goes on with glosses, or name a model as gloss.init"
+        )
+    check_gloss(recipe, folder, init=init, extend=extend)
+    made = assemble_gloss(recipe, init, progress)
+    batches = made.batches()
+    steps = made.section.steps or max(1, round(made.section.epochs * batches.steps_per_epoch))
+    fields = _fields(made) | {"gloss.steps": steps + extend}
+    alone = {
+        "output": str(folder.absolute()),
+        "text": None,
+        "gloss": made.section.model_copy(update={"init": init}),
+    }
+    saved = to_toml(recipe.model_copy(update=alone))  # for itself: it trains no student
+    with Run.open(folder, saved, fields, extend=extend > 0, resume_hint=resume_hint) as opened:
+        done = _finished(opened, steps + extend)
+        if done is not None:
+            log.info("%s is finished; nothing to do", folder)
+            return done
+        return _train(made, batches, steps + extend, opened, student, progress)
+
+
+def check_gloss(recipe: Recipe, folder: Path, *, init: str | None, extend: int = 0) -> None:
+    """Refuses at once what would otherwise be refused only after text is read or a student trained.
+
+    Args:
+        init: the model to start from; None: the student, which is not there yet.
+
+    Raises:
+        UserError: several processes, device or precision that this machine lacks, a file or a model that does
+            not exist, no development set, no lexicon, a layout that the student's family cannot do, a run
+            directory that cannot be written or holds another run.
+    """
+    section = recipe.gloss
+    assert section is not None
+    if several():
+        raise UserError("gloss training runs in one process for now; start limbeck without torchrun")
+    choose_precision(section.precision, choose_device(section.device))
+    check_sources(section.train, "gloss.train")
+    check_sources(development_set(section), "gloss.valid")
+    if section.lexicon == "wordnet":
+        find_wordnet()
+    if init is not None:
+        find_source(init, f"gloss.init: {init!r}")
+    elif recipe.student.family is not None:
+        chosen_layout(section, recipe.student.family)
+    if section.cohesive:
+        for spec in recipe.teachers:
+            find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
+    student_stage.check_writable(folder)
+    if section.steps is not None:  # else their number is known when the instances are read
+        known = _named_fields(recipe) | {"gloss.steps": section.steps + extend}
+        check_folder(folder, known, extend=extend > 0)
+
+
+def _named_fields(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's own fields that affect the result, but for the number of steps, however it is given."""
+    fields = affecting(recipe, "gloss").items()
+    return {name: value for name, value in fields if name not in ("gloss.steps", "gloss.epochs")}
+
+
+def _fields(made: GlossAssembled) -> dict[str, Any]:
+    """What affects the result: a resume on other instances, another lexicon or another model is refused."""
+    found = _named_fields(made.recipe) | {
+        "gloss.init (contents)": weights_digest(made.model),
+        "gloss.init (tokenizer)": made.encoder.tokenizer.fingerprint,
+        "gloss.lexicon (contents)": made.lexicon.fingerprint,
+        "gloss.train (contents)": contents(made.section.train, made.lexicon, "gloss.train"),
+        "gloss.valid (contents)": contents(made.valid_names, made.lexicon, "gloss.valid"),
+        "gloss.layout (used)": made.settings.layout,
+    }
+    for placed in made.placed:
+        name, teacher = f"teachers.{placed.teacher.name}", placed.teacher
+        assert isinstance(teacher, Teacher), "no store has the contexts and glosses"
+        found[f"{name}.model (contents)"] = weights_digest(teacher.module.model)
+        found[f"{name}.tokenizer (contents)"] = teacher.tokenizer.fingerprint
+    return found
+
+
+def _finished(opened: Run, steps: int) -> dict[str, Any] | None:
+    """The results, if they are those of so many steps (not of a run before `--extend`)."""
+    path = opened.folder / "results.json"
+    if opened.status().get("state") != "finished" or not path.is_file():
+        return None
+    results = dict(json.loads(path.read_text(encoding="utf-8")))
+    return results if results["cost"]["steps"] == steps else None
+
+
+def _train(
+    made: GlossAssembled,
+    batches: GlossBatches,
+    steps: int,
+    opened: Run,
+    student: Path,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    section = made.section
+    if section.threads:
+        torch.set_num_threads(section.threads)
+    try:
+        _temperatures(made, opened.folder, student, progress)
+        if section.masked and made.headless:
+            head = {name: value for name, value in opened.affecting.items() if name != "gloss.steps"}
+            train_head(made, opened.folder / "head", head, opened.resume_hint)
+        torch.manual_seed(made.recipe.seed)
+        module = GlossModel(
+            made.model, made.encoder, made.settings, masking=section.masked, dropout=section.dropout
+        )
+    except BaseException:  # Ctrl-C as well: nothing of the glosses is trained yet
+        student_stage.give_back(opened.folder)
+        raise
+    step = GlossStep(
+        section,
+        candidates=float(made.instances.candidates[made.rows].mean()),
+        teaching=teaching(made),
+    )
+    names = LoopSettings.__dataclass_fields__.keys() - {"steps", "sharding"}
+    settings = LoopSettings(steps=steps, sharding="none", **{name: getattr(section, name) for name in names})
+    result = train(
+        module,
+        step,
+        batches,
+        settings,
+        opened,
+        seed=made.recipe.seed,
+        save_model=module.save,
+        evaluate=evaluator(made),
+        best=BEST,
+    )
+    results = gloss_results(made, opened.folder, result, batches.steps_per_epoch, progress)
+    atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    return results
+
+
+def teaching(made: GlossAssembled) -> DistillStep | None:
+    """The distil stage's step with its teachers, for cohesive training."""
+    if not made.section.cohesive:
+        return None
+    return DistillStep(made.placed, made.recipe.distill, made.placed[0].projection.student_width)
+
+
+def _temperatures(made: GlossAssembled, folder: Path, student: Path, progress: Progress | None) -> None:
+    """Calibrates the teachers, or takes the temperatures that the run found at its first start."""
+    path = folder / "temperatures.json"
+    if not made.placed:
+        return
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        for placed in made.placed:
+            placed.teacher.temperature = known[placed.teacher.name]
+        return
+    set_temperatures(made, student, progress)
+    found = {p.teacher.name: p.teacher.temperature for p in made.placed}
+    log.info("temperatures of the teachers: %s", ", ".join(f"{n} {t:.2f}" for n, t in found.items()))
+    atomic_write(path, json.dumps(found, indent=1) + "\n")

@@ -1,0 +1,47 @@
+"""The demo from end to end on WordNet itself, with a handful of steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from limbeck.errors import UserError
+from limbeck.lexicon.wordnet import find_wordnet
+from limbeck.pipeline.demo import run_demo
+from limbeck.tasks.wsd_baselines import FIRST, RANDOM
+from limbeck.tools.words import MODEL, ONLY
+
+
+def _no_wordnet() -> bool:
+    try:
+        find_wordnet()
+    except UserError:
+        return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(_no_wordnet(), reason="WordNet is not installed")
+def test_the_demo_measures_all_it_shows(tmp_path: Path) -> None:
+    few = ["train.steps=3", "train.eval_every=3", "eval.passages=64", "gloss.steps=3", "gloss.valid_limit=50"]
+    result = run_demo(tmp_path, few)
+    assert {model["name"] for model in result["words"]["all"]["models"]} == {
+        "alone",
+        "student",
+        "nouns",
+        "others",
+    }
+    for name, found in result["senses"].items():
+        assert found["instances"] == 50
+        assert 0 <= found["f1"] <= 1
+        assert found["baselines"][FIRST] > found["baselines"][RANDOM]
+        assert found["nats_after"] != found["nats_before"], name
+    assert {"bank", "river", "firm"} <= {word["text"] for word in result["paragraph"]}
+    assert {word["source"] for word in result["paragraph"]} <= {MODEL, ONLY}
+    assert Path(result["report"]).is_file()
+    titles = [table["title"] for table in result["tables"]]
+    assert len(titles) == 4
+    again = run_demo(tmp_path, few)  # all is there: nothing is trained again
+    assert again["senses"] == result["senses"]
