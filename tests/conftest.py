@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before transformers or limbeck are imported anywhere, and inherited by the processes that tests start.
 _CACHE = tempfile.TemporaryDirectory(prefix="limbeck-tests-", ignore_cleanup_errors=True)
@@ -17,6 +17,9 @@ os.environ["LIMBECK_CACHE"] = _CACHE.name
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.many_processes import Starter
 
 torch.set_num_threads(1)
 
@@ -49,6 +52,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Starts several processes that work together, quickly; see tests/many_processes.py."""
+    from tests.many_processes import starter
+
+    with starter(tmp_path_factory.mktemp("started")) as made:
+        yield made
 
 
 # A shared machine is slow at times, which is no failure; in CI the examples are the same every time.

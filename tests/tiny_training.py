@@ -45,6 +45,7 @@ class Settings:
     keep: int = 2
     device: str = "cpu"
     threads: int | None = 1
+    sharding: str = "none"
 
 
 class Net(nn.Module):

@@ -30,3 +30,14 @@ class TrainingDiverged(Exception):  # noqa: N818 - says what happened
 
 class Interrupted(KeyboardInterrupt):
     """Stopped by Ctrl-C or SIGTERM after a whole step, with everything saved. Exit code 130."""
+
+
+class Ended(Exception):  # noqa: N818 - says what happened
+    """Another process of the group ended the run; this one ends with the same exit code.
+
+    `told`: another process on this machine has said the line already.
+    """
+
+    def __init__(self, line: str, code: int, *, told: bool) -> None:
+        self.code, self.told = code, told
+        super().__init__(line)

@@ -14,7 +14,9 @@ from typing import Any
 
 import typer
 
-from limbeck.errors import TrainingDiverged, UserError
+from limbeck.errors import Ended, TrainingDiverged, UserError
+from limbeck.processes.group import Group, current
+from limbeck.processes.together import refuse_several, together
 from limbeck.tables import Table
 
 LINE_EVERY = 30.0
@@ -57,7 +59,7 @@ class Progress:
         if what == self._what and now - self._said < LINE_EVERY:
             return
         self._what, self._said = what, now
-        share = f" · {done:,} of {total:,}" if total and done else ""
+        share = f" · {done:,}" + (f" of {total:,}" if total else "") if done else ""
         print(what + share, file=sys.stderr, flush=True)
 
     def close(self) -> None:
@@ -67,20 +69,36 @@ class Progress:
             self._bar = None
 
 
+class _Silent(Progress):
+    """The progress of all but one of several processes."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Shows nothing."""
+
+
 @contextlib.contextmanager
-def work(verbose: bool = False) -> Iterator[Progress]:
+def work(verbose: bool = False, *, several: bool = False) -> Iterator[Progress]:
     """The setting a command works in: log and progress to stderr, libraries quiet, errors as exit codes.
 
-    `verbose`: debugging lines as well, and what the libraries have to say.
+    Args:
+        verbose: debugging lines as well, and what the libraries have to say.
+        several: the command runs on as many processes as torchrun starts; the main one shows what there is
+            to be shown. Else it refuses more than one.
 
     Raises:
         typer.Exit: 2 after a `UserError` and 1 after `TrainingDiverged`, which are shown; 130 after
-            Ctrl-C; 0 if stdout's reader has gone.
+            Ctrl-C; 0 if stdout's reader has gone; the same in every process.
     """
     try:
-        with _logging(verbose), contextlib.closing(Progress()) as progress:
+        if not several:
+            refuse_several("this command")
+        with together() as group, _logging(verbose, group), contextlib.closing(_progress(group)) as progress:
             yield progress
-        sys.stdout.flush()
+            sys.stdout.flush()
+    except Ended as error:
+        if not error.told:
+            complain(error)
+        raise typer.Exit(error.code) from error
     except UserError as error:
         complain(error)
         raise typer.Exit(2) from error
@@ -94,8 +112,12 @@ def work(verbose: bool = False) -> Iterator[Progress]:
         raise typer.Exit(0) from error
 
 
+def _progress(group: Group) -> Progress:
+    return Progress() if group.main else _Silent()
+
+
 @contextlib.contextmanager
-def _logging(verbose: bool) -> Iterator[None]:
+def _logging(verbose: bool, group: Group) -> Iterator[None]:
     if not verbose:
         for name, value in (
             ("TRANSFORMERS_VERBOSITY", "error"),
@@ -106,19 +128,24 @@ def _logging(verbose: bool) -> Iterator[None]:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     logger = logging.getLogger("limbeck")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    # A logger without any handler would show warnings.
+    shown = group.main or verbose
+    handler = logging.StreamHandler(sys.stderr) if shown else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(message)s" if group.main else f"[{group.rank}] %(message)s"))
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.addHandler(handler)
     try:
-        with logging_redirect_tqdm([logger]) if sys.stderr.isatty() else contextlib.nullcontext():
+        bars = shown and sys.stderr.isatty()
+        with logging_redirect_tqdm([logger]) if bars else contextlib.nullcontext():
             yield
     finally:
         logger.removeHandler(handler)
 
 
 def show(result: Any, as_json: bool, tables: Callable[[Any], Iterator[Table]]) -> None:
-    """Prints a command's result to stdout: as JSON, or as the tables that `tables` makes of it."""
+    """Prints a command's result to stdout, in the main process: as JSON, or as the tables of `tables`."""
+    if not current().main:
+        return
     if as_json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
         return
@@ -128,8 +155,13 @@ def show(result: Any, as_json: bool, tables: Callable[[Any], Iterator[Table]]) -
         show_table(title, columns, rows)
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table, the first column to the left, others to the right; lines are cut on terminals only."""
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False
+) -> None:
+    """Prints a table, the first column to the left, others to the right; lines are cut on terminals only.
+
+    `words`: the table is of words, not of numbers: all columns stand to the left.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -152,7 +184,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     for number in range(len(columns) or 2):
         table.add_column(
             Text(columns[number] if columns else ""),
-            justify="right" if columns and number else "left",
+            justify="right" if columns and number and not words else "left",
             overflow="fold",
             min_width=longest[number] if columns and whole_words else None,
         )

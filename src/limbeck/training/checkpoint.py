@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from limbeck.errors import UserError
 from limbeck.files import TEMPORARY, atomic_folder
 from limbeck.training.optimiser import trainable
+from limbeck.training.sharding import share_of, whole
 
 _log = logging.getLogger(__name__)
 _TENSOR_FILES = ("model.safetensors", "optimiser.safetensors", "random.safetensors")
@@ -35,6 +36,8 @@ _TENSOR_FILES = ("model.safetensors", "optimiser.safetensors", "random.safetenso
 @dataclasses.dataclass
 class State:
     """What a run is apart from its tensors. `step` is the number of steps done, and so the next step's index.
+
+    `processes` have written it; any number goes on from it.
 
     `window` holds the sums of the metrics since the last line of the log; `random` the parts of each
     process's random state that are no tensors; `scaler` the gradient scaler's state in f16.
@@ -104,23 +107,31 @@ def _parameter_names(module: nn.Module, optimiser: torch.optim.Optimizer) -> lis
     return [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
 
 
-def _optimiser_tensors(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def moments(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors as `<kind>/<parameter>`, on the CPU.
+
+    Those of a sharded module are whole, and every process must call this.
+    """
     names = _parameter_names(module, optimiser)
     return {
-        f"{key}/{names[number]}": value.detach().cpu().contiguous()
+        f"{key}/{names[number]}": whole(value.detach()).cpu().contiguous()
         for number, entry in optimiser.state_dict()["state"].items()
         for key, value in entry.items()
         if value is not None
     }
 
 
-def _load_optimiser(module: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The parameter groups (rates, decay) stay those of the settings; only the moments come from the file."""
+def set_moments(module: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Gives the optimiser the tensors of `moments`, of which a sharded module takes its share.
+
+    The parameter groups (rates, decay) stay those of the settings.
+    """
     numbers = {name: number for number, name in enumerate(_parameter_names(module, optimiser))}
+    parameters = dict(trainable(module))
     entries: dict[int, dict[str, Tensor]] = {}
     for label, value in tensors.items():
         key, name = label.split("/", 1)
-        entries.setdefault(numbers[name], {})[key] = value.clone()
+        entries.setdefault(numbers[name], {})[key] = share_of(value, parameters[name]).clone()
     optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
@@ -136,7 +147,7 @@ def _body_digest(body: dict[str, Any]) -> str:
 def save(
     folder: Path,
     module: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser_tensors: dict[str, Tensor],
     random_states: list[RandomState],
     state: State,
 ) -> Path:
@@ -144,8 +155,8 @@ def save(
 
     Args:
         folder: the run's `checkpoints/`.
-        module: the bare module.
-        optimiser: its optimiser.
+        module: the bare module, whole.
+        optimiser_tensors: `moments`.
         random_states: one per process, by rank.
         state: the rest; its `random` is filled in here.
 
@@ -161,7 +172,7 @@ def save(
     target = folder / f"step-{state.step:08d}"
     with atomic_folder(target) as temporary:
         save_model(module, str(temporary / "model.safetensors"))
-        save_file(_optimiser_tensors(module, optimiser), temporary / "optimiser.safetensors")
+        save_file(optimiser_tensors, temporary / "optimiser.safetensors")
         save_file(ranked, temporary / "random.safetensors")
         body = {
             "state": dataclasses.asdict(state),
@@ -175,6 +186,11 @@ def save(
 def _steps(folder: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
     return sorted(folder.glob("step-" + "[0-9]" * 8)) if folder.is_dir() else []
+
+
+def last_step(folder: Path) -> int:
+    """The step of the newest checkpoint in `folder`, whole or not; -1 where there is none."""
+    return max((int(path.name.removeprefix("step-")) for path in _steps(folder)), default=-1)
 
 
 def _read_state(path: Path) -> State:
@@ -223,22 +239,21 @@ def newest(folder: Path, fingerprint: str) -> tuple[Path, State] | None:
     return None
 
 
-def load(path: Path, state: State, module: nn.Module, optimiser: torch.optim.Optimizer) -> list[RandomState]:
-    """Puts the tensors of a checkpoint found by `newest` into the module and the optimiser.
+def load(path: Path, state: State, module: nn.Module) -> tuple[dict[str, Tensor], list[RandomState]]:
+    """Puts the weights of a checkpoint found by `newest` into the module.
 
     Returns:
-        The random state of every process, by rank; the caller sets its own last, after whatever else draws
-        numbers.
+        The optimiser's tensors, for `set_moments`, and the random state of every process, by rank; the caller
+        sets its own last, after whatever else draws numbers.
     """
     load_model(module, path / "model.safetensors")
-    _load_optimiser(module, optimiser, load_file(path / "optimiser.safetensors"))
     arrays = load_file(path / "random.safetensors")
     states: list[RandomState] = []
     for rank, numbers in enumerate(state.random):
         start = f"{rank}/"
         mine = {k.removeprefix(start): v.clone() for k, v in arrays.items() if k.startswith(start)}
         states.append((mine, numbers))
-    return states
+    return load_file(path / "optimiser.safetensors"), states
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -1,7 +1,8 @@
-"""Where a training step runs: device, processes (accelerate), precision, and sums over processes."""
+"""Where a training step runs: device, processes (accelerate, FSDP2), precision, and sums over processes."""
 
 import contextlib
-import os
+import copy
+import dataclasses
 import re
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -9,10 +10,12 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from limbeck.errors import UserError
+from limbeck.processes.group import Group
+from limbeck.training.sharding import collect, shard, spread
 
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 """Precisions that need autocast; `f32` needs none."""
@@ -32,6 +35,10 @@ class EngineSettings(Protocol):
     @property
     def threads(self) -> int | None:
         """Threads on the CPU; None leaves torch's number."""
+
+    @property
+    def sharding(self) -> str:
+        """Under several processes: `none`, each holds the whole model (DDP), or `fsdp`."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -64,6 +71,31 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     return DTYPES.get(name)
 
 
+def check_share(group: Group, batch: int, device: torch.device) -> None:
+    """Refuses a number of processes that cannot share the work evenly.
+
+    Args:
+        batch: passages (or instances) of a step over all processes.
+        device: where the student trains.
+
+    Raises:
+        UserError: the number does not divide the batch, or there are more processes than GPUs on a machine.
+    """
+    if batch % group.world:
+        raise UserError(
+            f"{group.world} processes cannot share train.batch = {batch} evenly; start a number of processes"
+            " that divides it, or change train.batch"
+        )
+    if group.watch is not None and device.type == "cuda":
+        mine = group.watch.places[group.rank].machine
+        here, devices = sum(p.machine == mine for p in group.watch.places), torch.cuda.device_count()
+        if here > devices:
+            raise UserError(
+                f"{here} processes on a machine with {devices} GPUs; start one for each GPU, or set"
+                ' train.device = "cpu"'
+            )
+
+
 class Autocast(nn.Module):
     """The same forward as `inner`, under autocast."""
 
@@ -77,13 +109,43 @@ class Autocast(nn.Module):
             return self.inner(*arguments, **named)
 
 
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A stage's module, made ready for this process.
+
+    Attributes:
+        module: the stage's own, whole; measured and saved. Under FSDP up to date only after `gather`, and in
+            the main process alone.
+        trained: holds the parameters that are trained: `module` itself, or under FSDP a sharded copy.
+        forward: what the step calls: `trained` with autocast and DDP around it.
+    """
+
+    module: nn.Module
+    trained: nn.Module
+    forward: nn.Module
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds only a share of the weights."""
+        return self.trained is not self.module
+
+    def gather(self, main: bool) -> None:
+        """Brings `module` up to date in the main process; every process must call it."""
+        if self.sharded:
+            collect(self.trained, self.module if main else None)
+
+    def scatter(self) -> None:
+        """Brings `trained` up to date with `module`, which must be the same in every process."""
+        if self.sharded:
+            spread(self.module, self.trained)
+
+
 class Engine:
     """Device, precision and processes of one run of the loop.
 
-    accelerate starts and joins the processes and wraps the module in DDP. Its mixed precision is not used:
-    it casts every output of the forward to float32, a second copy of the [slots, vocabulary] logits, so
-    autocast is applied by `Autocast` and f16's scaler is ours (and can be saved). Nor is its gradient
-    accumulation, which divides the loss.
+    accelerate wraps the module in DDP. Its mixed precision is not used: it casts every output of the forward
+    to float32, a second copy of the [slots, vocabulary] logits, so autocast is applied by `Autocast` and
+    f16's scaler is ours (and can be saved). Nor is its gradient accumulation, which divides the loss.
 
     Attributes:
         device: where batches go.
@@ -91,57 +153,101 @@ class Engine:
         scaler: gradient scaler, active in f16 only.
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, group: Group) -> None:
         self.device = choose_device(settings.device)
         self.dtype = choose_precision(settings.precision, self.device)
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            # accelerate keeps its state for the life of the process; a second run may use another device
-            AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")
-        self.accelerator.gradient_accumulation_steps = (
-            1  # an environment variable of accelerate may have set it
-        )
-        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
-        if self.world > 1:
-            self.device = self.accelerator.device
+        self.group, self.rank, self.world = group, group.rank, group.world
+        self.sharding = settings.sharding
+        if self.world > 1 and self.device.type == "cuda":
+            self.device = torch.device("cuda", torch.cuda.current_device())  # set when the group was joined
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
-    def prepare(self, module: nn.Module) -> nn.Module:
-        """Moves `module` to the device; returns what the step calls in its place, with autocast and DDP."""
-        module.to(self.device)
-        outer = Autocast(module, self.device, self.dtype) if self.dtype else module
-        if self.world == 1:
-            return outer
-        prepared: nn.Module = self.accelerator.prepare_model(outer)
+    def prepare(self, module: nn.Module) -> Prepared:
+        """Moves `module` to the device, the main process's weights into every process, and wraps it."""
+        trained = module
+        if self.world > 1:
+            self.share_weights(module)
+            if self.sharding == "fsdp":
+                trained = copy.deepcopy(module).to(self.device)
+                shard(trained)
+        if trained is module or self.rank == 0:
+            module.to(self.device)
+        outer = Autocast(trained, self.device, self.dtype) if self.dtype else trained
+        if self.world > 1 and trained is module:
+            outer = self._ddp(outer)
+        return Prepared(module, trained, outer)
+
+    def _ddp(self, module: nn.Module) -> nn.Module:
+        AcceleratorState._reset_state(reset_partial_state=True)  # it keeps that of an earlier run
+        self.accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")
+        self.accelerator.gradient_accumulation_steps = 1  # an environment variable may have set it
+        prepared: nn.Module = self.accelerator.prepare_model(module)
         return prepared
 
     @contextlib.contextmanager
-    def synchronised(self, module: nn.Module, last: bool) -> Iterator[None]:
+    def synchronised(self, prepared: Prepared, last: bool) -> Iterator[None]:
         """Gradients are summed over processes only in a step's last micro-batch."""
-        with contextlib.nullcontext() if last or self.world == 1 else self.accelerator.no_sync(module):
+        context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if prepared.sharded:
+            prepared.trained.set_requires_gradient_sync(last)  # type: ignore[operator]
+        elif self.world > 1 and not last:
+            context = self.accelerator.no_sync(prepared.forward)
+        with context:
             yield
 
     def backward(self, loss: Tensor) -> None:
         """Back-propagates, scaled in f16."""
-        self.accelerator.backward(self.scaler.scale(loss))
+        torch.autograd.backward(self.scaler.scale(loss))
 
     def sum(self, values: list[float]) -> list[float]:
-        """Each number summed over the processes, in float64."""
+        """Each number summed over the processes, in float64; on the CPU, which never waits for a GPU."""
         if self.world == 1:
             return values
-        total = self.accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=self.device), "sum")
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, by rank, on every process."""
-        return list(gather_object([value])) if self.world > 1 else [value]
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return found
+
+    def from_main(self, value: Any) -> Any:
+        """The main process's value, in every process."""
+        if self.world == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, 0)
+        return held[0]
+
+    def share(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The main process's named tensors, in every process, on the CPU; what the others give is ignored."""
+        if self.world == 1:
+            return tensors
+        described = [(name, tensor.shape, tensor.dtype) for name, tensor in tensors.items()]
+        found: dict[str, Tensor] = {}
+        for name, shape, dtype in self.from_main(described):
+            mine = (
+                tensors[name].detach().cpu().contiguous()
+                if self.rank == 0
+                else torch.empty(shape, dtype=dtype)
+            )
+            dist.broadcast(mine.flatten().view(torch.uint8), 0)  # as bytes: gloo does not know every type
+            found[name] = mine
+        return found
+
+    def share_weights(self, module: nn.Module) -> None:
+        """Copies the main process's weights and buffers into those of every other process."""
+        if self.world > 1:
+            found = self.share(dict(module.state_dict()))
+            if self.rank:
+                module.load_state_dict(found)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast for an evaluation, or nothing in f32."""
         return torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext()
-
-    def wait(self) -> None:
-        """Returns when every process is here."""
-        self.accelerator.wait_for_everyone()

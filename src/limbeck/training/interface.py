@@ -9,8 +9,21 @@ from torch import Tensor, nn
 from limbeck.training.engine import EngineSettings
 from limbeck.training.optimiser import OptimiserSettings
 
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The evaluation's figure that decides which weights are the best. `higher`: the higher the better."""
+
+    metric: str
+    higher: bool = False
+
+    def improves(self, value: float, best: float | None) -> bool:
+        """Whether `value` is better than the best so far, if there is one."""
+        return best is None or (value > best if self.higher else value < best)
+
+
 BEST_METRIC = "valid_nats"
-"""The evaluation's figure that decides which weights are the best; lower is better."""
+"""What a masked language model is judged by; lower is better."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +45,9 @@ Metrics = Mapping[str, tuple[float | Tensor, float | Tensor]]
 Step = Callable[[nn.Module, Any, StepContext], tuple[Tensor, int, Metrics]]
 """`step(module, batch, context) -> (loss_sum, count, metrics)`.
 
-Only the module's forward may be called. `loss_sum` is a scalar summed (not averaged) over the batch's
-`count` slots; without slots it is a zero that still depends on the module's output, so that every process
-back-propagates.
+Only the module's forward may be called, and what it returns may not be changed in place. `loss_sum` is a
+scalar summed (not averaged) over the batch's `count` slots; without slots it is a zero that still depends on
+the module's output, so that every process back-propagates.
 """
 
 
@@ -89,8 +102,8 @@ class TrainSettings(OptimiserSettings, EngineSettings, Protocol):
 class TrainResult:
     """What a finished run says: seconds and tokens of all its sessions together, memory in bytes.
 
-    `metrics` is the last evaluation; `best` its lowest `valid_nats` over the run, reached after step
-    `best_step`.
+    `metrics` is the last evaluation; `best` the best over the run of the figure that decides (`Best`),
+    reached after step `best_step`.
     """
 
     steps: int

@@ -6,41 +6,42 @@ checkpoints, exact resume.
 """
 
 import contextlib
-import dataclasses
 import logging
 import math
-import random
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from limbeck.errors import Interrupted, TrainingDiverged, UserError
-from limbeck.files import atomic_folder, writing
+from limbeck.processes.group import Group
+from limbeck.processes.together import together
 from limbeck.run import Run
 from limbeck.training import checkpoint
+from limbeck.training.divergence import check_finite
 from limbeck.training.engine import Engine
 from limbeck.training.interface import (
     BEST_METRIC,
     BatchSource,
+    Best,
     Metrics,
     Step,
     StepContext,
     TrainResult,
     TrainSettings,
 )
+from limbeck.training.keeping import Keeper, finished, seed_process
 from limbeck.training.optimiser import adamw, clip_gradients, learning_rate_share, trainable
-from limbeck.training.progress import Interruption, Progress, Window, peak_memory, reset_peak_memory
+from limbeck.training.progress import Interruption, Progress, Window, reset_peak_memory
+from limbeck.training.sharding import whole
 
 __all__ = [
     "BEST_METRIC",
     "BatchSource",
+    "Best",
     "Interrupted",
     "Metrics",
     "Step",
@@ -65,6 +66,7 @@ def train(
     save_model: Callable[[Path], None],
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     make_optimiser: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+    best: Best = Best(BEST_METRIC),  # noqa: B008 - frozen
 ) -> TrainResult:
     """Trains `module` in place to `settings.steps`, going on from the newest checkpoint if there is one.
 
@@ -79,9 +81,9 @@ def train(
         save_model: writes the model to an empty folder; called for `best/` and, at the end, `model/`.
         evaluate: figures on held-out text of the bare module in evaluation mode, called in the main process
             without
-            gradients; `valid_nats` among them decides the best. Its use of random numbers leaves training
-            alone.
+            gradients. Its use of random numbers leaves training alone.
         make_optimiser: in place of `adamw`.
+        best: which of those figures decides the best.
 
     Raises:
         UserError: the settings do not fit this machine, the disk is full, or no checkpoint can be read.
@@ -89,27 +91,35 @@ def train(
         Interrupted: Ctrl-C or SIGTERM, after saving. A second one raises a plain KeyboardInterrupt at once.
     """
     assert settings.steps > 0, "the recipe refuses zero steps"
-    engine = Engine(settings)
-    if (done := engine.gather(_finished(run, settings.steps))[0]) is not None:
-        return TrainResult(**done)
-    loop = _Loop(module, step, source, settings, run, engine, save_model, evaluate, make_optimiser)
-    try:
-        loop.start(seed)
-        with Interruption() as loop.interruption:
-            return loop.run_to_end()
-    except BaseException as error:
-        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    with together() as group:
+        engine = Engine(settings, group)
+        if (done := engine.from_main(finished(run, settings.steps))) is not None:
+            return TrainResult(**done)
+        loop = _Loop(module, step, source, settings, run, engine, save_model, evaluate, make_optimiser, best)
+        return _guarded(loop, group, seed)
+
+
+def _guarded(loop: "_Loop", group: Group, seed: int) -> TrainResult:
+    """Runs the loop; whatever ends it early stands in the run's status."""
+
+    def note(state: str) -> None:
         # a full disk refuses this as well; the first error is the one to show
         with contextlib.suppress(UserError):
-            run.set_status(state, step=loop.state.step, steps=settings.steps)
+            loop.run.set_status(state, step=loop.state.step, steps=loop.settings.steps)
+
+    def failed() -> None:
+        note("failed")
+
+    group.on_end.append(failed)
+    try:
+        loop.start(seed)
+        with Interruption(quiet=not loop.run.main) as loop.interruption:
+            return loop.run_to_end()
+    except BaseException as error:
+        note("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
-
-
-def _finished(run: Run, steps: int) -> dict[str, Any] | None:
-    """The result on disk, if the run reached `steps` and its model is there."""
-    status = run.status() if run.main else {}
-    whole = status.get("state") == "finished" and status["steps"] == steps and (run.folder / "model").is_dir()
-    return dict(status["result"]) if whole else None
+    finally:
+        group.on_end.remove(failed)
 
 
 class _Loop:
@@ -128,12 +138,15 @@ class _Loop:
         save_model: Callable[[Path], None],
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None,
         make_optimiser: Callable[[nn.Module], torch.optim.Optimizer] | None,
+        best: Best,
     ) -> None:
-        self.module, self.step, self.source, self.settings = module, step, source, settings
-        self.run, self.engine, self.save_model, self.evaluate = run, engine, save_model, evaluate
-        self.forward = engine.prepare(module)
-        self.optimiser = make_optimiser(module) if make_optimiser else adamw(module, settings)
-        self.parameters = [parameter for _, parameter in trainable(module)]
+        self.step, self.source, self.settings = step, source, settings
+        self.run, self.engine, self.evaluate = run, engine, evaluate
+        self.prepared = engine.prepare(module)
+        trained = self.prepared.trained
+        self.optimiser = make_optimiser(trained) if make_optimiser else adamw(trained, settings)
+        self.parameters = [parameter for _, parameter in trainable(trained)]
+        self.keeper = Keeper(run, engine, self.prepared, self.optimiser, save_model, best)
         self.state = checkpoint.State(step=0, fingerprint=run.fingerprint, processes=engine.world)
         self.window = Window()
         self.seconds_before = 0.0
@@ -141,38 +154,17 @@ class _Loop:
 
     def start(self, seed: int) -> None:
         """Goes back to the newest checkpoint, or seeds the random generators for a first start."""
-        mine = (seed + 1_000_003 * self.engine.rank) % 2**32
-        torch.manual_seed(mine)
-        np.random.seed(mine)
-        random.seed(mine)
-        self.module.train()
-        reset_peak_memory(self.engine.device)
-        found = checkpoint.newest(self.run.checkpoints, self.run.fingerprint) if self.run.main else None
-        found = self.engine.gather(found)[0]
-        if found is not None:
-            self._go_back(*found)
-        device = (
-            torch.cuda.get_device_name(self.engine.device) if self.engine.device.type == "cuda" else "cpu"
-        )
-        self.run.record_environment(
-            threads=torch.get_num_threads(), device=device, processes=self.engine.world
-        )
+        engine = self.engine
+        seed_process(seed, engine.rank)
+        self.prepared.trained.train()
+        reset_peak_memory(engine.device)
+        if (state := self.keeper.go_back(seed)) is not None:
+            self.state, self.seconds_before = state, state.seconds
+            self.window = Window(state.window if self.run.main else None)
+            _log.info("going on after step %d of %d", state.step, self.settings.steps)
+        device = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu"
+        self.run.record_environment(threads=torch.get_num_threads(), device=device, processes=engine.world)
         self.run.set_status("running", step=self.state.step, steps=self.settings.steps)
-
-    def _go_back(self, path: Path, state: checkpoint.State) -> None:
-        if state.processes != self.engine.world:
-            raise UserError(
-                f"{self.run.folder} was trained by {state.processes} processes, not {self.engine.world};"
-                f" start {state.processes} to go on"
-            )
-        randoms = checkpoint.load(path, state, self.module, self.optimiser)
-        if state.scaler:
-            self.engine.scaler.load_state_dict(state.scaler)
-        self.state, self.seconds_before = state, state.seconds
-        self.window = Window(state.window if self.run.main else None)
-        self.run.cut_metrics(state.metrics_position)
-        checkpoint.set_random_state(randoms[self.engine.rank], self.engine.device)
-        _log.info("going on after step %d of %d", state.step, self.settings.steps)
 
     def run_to_end(self) -> TrainResult:
         """Steps, and between them: log, evaluate, save, stop."""
@@ -189,10 +181,10 @@ class _Loop:
                 if last or _due(state.step, settings.eval_every):
                     self._evaluate()
                 if last or stop or _due(state.step, settings.save_every):
-                    self._save()
+                    self.keeper.save(state, self.window, self._seconds(), settings.keep)
                 if stop and not last:
-                    raise Interrupted(self._farewell())
-        return self._finish()
+                    raise Interrupted(self.keeper.farewell(state, settings.steps))
+        return self.keeper.finish(state)
 
     def _one_step(self, batches: Sequence[Any]) -> tuple[Sequence[Any], bool]:
         """One optimiser step; returns the next step's batches, and whether to stop here."""
@@ -208,7 +200,7 @@ class _Loop:
         stacked = torch.stack([torch.stack(losses).sum().double(), norm.double(), *metrics.values()])
         loss, gradient_norm, *values = stacked.tolist()  # the one wait for the device
         loss, stop = engine.sum([loss, float(self.interruption.asked)])
-        self._check_finite(loss, gradient_norm, batches)
+        check_finite(engine, self.run.folder, state.step, loss, gradient_norm, batches)
         self._update(context)
         state.step += 1
         state.tokens += tokens
@@ -233,8 +225,8 @@ class _Loop:
         losses: list[Tensor] = []
         metrics: dict[tuple[str, str], Tensor] = {}
         for number, batch in enumerate(batches):
-            with self.engine.synchronised(self.forward, last=number == len(batches) - 1):
-                loss_sum, seen, measured = self.step(self.forward, batch, context)
+            with self.engine.synchronised(self.prepared, last=number == len(batches) - 1):
+                loss_sum, seen, measured = self.step(self.prepared.forward, batch, context)
                 assert seen == batch.count, f"step counted {seen} slots, the batch {batch.count}"
                 self.engine.backward(loss_sum * scale)
             losses.append(loss_sum.detach())
@@ -251,7 +243,7 @@ class _Loop:
 
     def _unscaled_norm(self) -> Tensor:
         self.engine.scaler.unscale_(self.optimiser)
-        return clip_gradients(self.parameters, self.settings.clip)
+        return whole(clip_gradients(self.parameters, self.settings.clip))
 
     def _update(self, context: StepContext) -> None:
         settings = self.settings
@@ -263,24 +255,6 @@ class _Loop:
         self.engine.scaler.step(self.optimiser)
         self.engine.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
-
-    def _check_finite(self, loss: float, gradient_norm: float, batches: Sequence[Any]) -> None:
-        """In f16 a gradient that overflows is the scaler's business, until its scale falls below 1."""
-        scaler = self.engine.scaler
-        if not math.isfinite(loss):
-            what = f"the loss is {loss}"
-        elif not math.isfinite(gradient_norm) and not (scaler.is_enabled() and scaler.get_scale() >= 1.0):
-            what = f"the gradient's norm is {gradient_norm}"
-        else:
-            return
-        name = f"non-finite-step-{self.state.step}" + (f"-{self.engine.rank}" if self.engine.rank else "")
-        target = self.run.folder / f"{name}.safetensors"
-        with writing(target):
-            save_file(_tensors(batches), target)
-        raise TrainingDiverged(
-            f"{what} in step {self.state.step}: its batch is in {target}; a lower train.learning_rate,"
-            ' a longer train.warmup or train.precision = "f32" may help'
-        )
 
     def _report(self) -> None:
         """A line of metrics: averages since the last one."""
@@ -313,97 +287,17 @@ class _Loop:
         """Figures on held-out text, in the main process; the best weights so far go to `best/`."""
         if self.evaluate is None:
             return
+        self.prepared.gather(self.run.main)
         if self.run.main:
-            before = checkpoint.random_state(self.engine.device)
-            self.module.eval()
+            before, module = checkpoint.random_state(self.engine.device), self.prepared.module
+            module.eval()
             with torch.no_grad(), self.engine.autocast():
-                values = dict(self.evaluate(self.module))
-            self.module.train()
+                values = dict(self.evaluate(module))
+            module.train()
             checkpoint.set_random_state(before, self.engine.device)
-            self._judge(values)
-        self.engine.wait()
-
-    def _judge(self, values: dict[str, float]) -> None:
-        state = self.state
-        state.evaluation = values
-        self.run.log_metrics({"kind": "valid", "step": state.step, **values})
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-        _log.info("step %d, held-out: %s", state.step, shown)
-        if bad := [name for name, value in values.items() if not math.isfinite(value)]:
-            raise TrainingDiverged(f"the evaluation after step {state.step} gave {bad[0]} = {values[bad[0]]}")
-        if BEST_METRIC in values and (state.best is None or values[BEST_METRIC] < state.best):
-            state.best, state.best_step = values[BEST_METRIC], state.step
-            with atomic_folder(self.run.folder / "best") as folder:
-                self.save_model(folder)
-
-    def _save(self) -> None:
-        """A checkpoint, by the main process; the others hand in their random states and sums."""
-        state = self.state
-        self.window.merge(self.engine.gather(self.window.sums))
-        randoms = self.engine.gather(checkpoint.random_state(self.engine.device))
-        if self.run.main:
-            state.window = self.window.sums
-            state.metrics_position = self.run.metrics_position()
-            state.seconds = self._seconds()
-            resident, device = peak_memory(self.engine.device)
-            state.peak_memory = max(state.peak_memory, resident)
-            state.peak_device_memory = max(state.peak_device_memory, device)
-            scaler = self.engine.scaler
-            state.scaler = scaler.state_dict() if scaler.is_enabled() else None
-            checkpoint.save(self.run.checkpoints, self.module, self.optimiser, randoms, state)
-            checkpoint.prune(self.run.checkpoints, self.settings.keep)
-        else:
-            self.window = Window()
-        self.engine.wait()
-
-    def _farewell(self) -> str:
-        state = self.state
-        hint = self.run.resume_hint or "give the same command again"
-        line = f"stopped after step {state.step:,} of {self.settings.steps:,}; all is saved. To go on: {hint}"
-        if self.run.main:
-            self.run.note(line)
-            print(line, file=sys.stderr)
-        return line
-
-    def _finish(self) -> TrainResult:
-        """Writes `model/` and says that the run is finished."""
-        state = self.state
-        result = TrainResult(
-            steps=state.step,
-            tokens=state.tokens,
-            seconds=state.seconds,
-            peak_memory=state.peak_memory,
-            peak_device_memory=state.peak_device_memory,
-            best=state.best,
-            best_step=state.best_step,
-            metrics=state.evaluation,
-        )
-        if self.run.main:
-            with atomic_folder(self.run.folder / "model") as folder:
-                self.save_model(folder)
-            fields = dataclasses.asdict(result)
-            self.run.log_metrics({"kind": "end", **{k: v for k, v in fields.items() if k != "metrics"}})
-            self.run.set_status("finished", step=state.step, steps=state.step, result=fields)
-        self.engine.wait()
-        return result
+            self.keeper.judge(self.state, values)
+        self.engine.group.meet()
 
 
 def _due(step: int, every: int | None) -> bool:
     return bool(every) and step % every == 0  # type: ignore[operator]
-
-
-def _tensors(value: Any, name: str = "batch") -> dict[str, Tensor]:
-    """Every tensor, array and number in nested dataclasses, mappings and sequences, by dotted place."""
-    if isinstance(value, Tensor):
-        return {name: value.detach().cpu().contiguous()}
-    if isinstance(value, np.ndarray | int | float):
-        return {name: torch.as_tensor(value).contiguous()}
-    if dataclasses.is_dataclass(value):
-        parts: Any = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-    elif isinstance(value, Mapping):
-        parts = value.items()
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        parts = enumerate(value)
-    else:
-        return {}
-    return {key: tensor for label, part in parts for key, tensor in _tensors(part, f"{name}.{label}").items()}

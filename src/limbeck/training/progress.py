@@ -55,11 +55,13 @@ class Interruption:
     """In its `with` block Ctrl-C and SIGTERM only set `asked`; a second one raises KeyboardInterrupt at once.
 
     A second one within half a second is the same keystroke, passed on by make, torchrun or a shell. Signals
-    can be caught in the main thread only; elsewhere they act as before.
+    can be caught in the main thread only; elsewhere they act as before. `quiet`: says nothing, as all but one
+    of several processes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.asked = False
+        self.quiet = quiet
         self._first = 0.0
         self._before: dict[int, Any] = {}
 
@@ -69,9 +71,9 @@ class Interruption:
                 return
             raise KeyboardInterrupt
         self.asked, self._first = True, time.monotonic()
-        os.write(
-            2, b"\nstopping after this step (once more: at once, without saving)\n"
-        )  # print() may be at work
+        if number == signal.SIGINT and not self.quiet:
+            line = b"\nstopping after this step (once more: at once, without saving)\n"
+            os.write(2, line)  # print() may be at work
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
