@@ -84,7 +84,6 @@ class Arm:
         mine = replace(made, placed=placed)
         settings = self.recipe.distill.model_copy(update={"weighting": weighting or "uniform"})
         self.step = DistillStep(mine.placed, settings, self.module.width)
-        # student_sees = "auto": without teachers a student sees 80/10/10, its best; with teachers the mask.
         self.source = training_batches(mine)
 
     def advance(self, number: int, batches: list[Any], said: list[Any]) -> None:
@@ -253,7 +252,7 @@ def main() -> None:
         "student": recipe.student.model_dump(include={"family", "layers", "hidden", "tokenizer"}),
         "train": recipe.train.model_dump(include={"steps", "batch", "learning_rate", "precision"}),
         "distill": recipe.distill.model_dump(
-            include={"kd", "kd_final", "mixture", "temperature", "calibrate", "mask"}
+            include={"kd", "kd_final", "mixture", "temperature", "calibrate", "mask", "student_sees"}
         ),
         "seeds": given.seeds,
         "teachers": json.loads((folder / "teachers.json").read_text()),

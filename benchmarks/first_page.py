@@ -92,6 +92,7 @@ def section(result: dict[str, Any], folder: Path) -> list[str]:
         f"calibration {t['temperature']:.2f}"
         for t in result["teachers"]
     )
+    sees = {"bert": "80/10/10 as well"}.get(result["distill"]["student_sees"], "the mask")
     words = ", ".join(f"{count:,} on {text}" for text, count in result["masked_words"].items())
     versions = environment["versions"]
     return [
@@ -99,7 +100,8 @@ def section(result: dict[str, Any], folder: Path) -> list[str]:
         "",
         f"Student {student['layers']}×{student['hidden']} ({student['family']}, {student['tokenizer']}),",
         f"{train['steps']} steps of {train['batch']} passages, learning rate {train['learning_rate']},",
-        f"{train['precision']}; kd {result['distill']['kd']}; seeds {', '.join(map(str, seeds))}.",
+        f"{train['precision']}; kd {result['distill']['kd']}; taught students see {sees}; seeds",
+        f"{', '.join(map(str, seeds))}.",
         f"Teachers: {teachers}.",
         "",
         "Nats per masked word, over words that are one piece in every tokenizer, on held-out text (lower is",
@@ -127,8 +129,8 @@ def main() -> None:
         "",
         "Written by `benchmarks/first_page.py` from `benchmarks/results/first-*.json`; not to be edited.",
         "The same student, text, order and number of steps, with no teacher (it sees 80% mask, 10% a random",
-        "word, 10% the word: its best) and with both teachers under each weighting at its own temperature",
-        "(it sees the mask). `static` counts the first teacher twice; with equal priors it is `uniform`.",
+        "word, 10% the word: its best) and with both teachers under each weighting at its own temperature.",
+        "`static` counts the first teacher twice; with equal priors it is `uniform`.",
         "",
     ]
     for path in sorted((ROOT / "benchmarks" / "results").glob("first-*.json"), reverse=True):

@@ -101,13 +101,15 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", default=list(SETTINGS))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"defaults": DEFAULT_TEMPERATURE, "environment": environment()}
+    path = HERE / "results" / "temperatures.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}  # settings measured before
+    found |= {"defaults": DEFAULT_TEMPERATURE, "environment": environment()}
     for setting in given.settings:
         found[setting] = measure(setting)
         for row in found[setting]["mixtures"]:
             print(setting, *(f"{key} {value}" for key, value in row.items()))
         print(setting, found[setting]["teachers"], found[setting]["slots"])
-    atomic_write(HERE / "results" / "temperatures.json", json.dumps(found, indent=1) + "\n")
+    atomic_write(path, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
