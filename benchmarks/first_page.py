@@ -17,7 +17,7 @@ TITLES = {
     "wordnet": "Two halves of WordNet",
     "domains": "Encyclopedia and fiction",
 }
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3b08")
 
 
 def row(cells: list[str]) -> str:
@@ -66,7 +66,7 @@ def curves(result: dict[str, Any], path: Path) -> None:
     mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 10})
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
     seeds = list(result["curves"])
-    for colour, name in zip(COLOURS, result["curves"][seeds[0]], strict=False):
+    for colour, name in zip(COLOURS, result["curves"][seeds[0]], strict=True):
         steps = [step for step, _ in result["curves"][seeds[0]][name]]
         by_step = zip(*([nats for _, nats in result["curves"][s][name]] for s in seeds), strict=True)
         means = [statistics.mean(values) for values in by_step]

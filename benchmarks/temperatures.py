@@ -3,8 +3,8 @@
     python benchmarks/temperatures.py            # with the teachers of benchmarks/first.py
 
 No student is trained: for every weighting and temperature, the mean −log of the mixture's mass on the true
-piece, over the slots of a sample of `valid` that all teachers cover. `gold` reads the true piece itself, so its
-figure proves nothing; it keeps 1, the posterior of a single word. Writes
+piece, over the slots of a sample of `valid` that all teachers cover. `gold` reads the true piece itself, so
+its figure proves nothing; it keeps 1, the posterior of a single word. Writes
 benchmarks/results/temperatures.json.
 """
 
