@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 ORDER = """
-errors files recipe_fields recipe_text recipe_check recipe_read recipe run lexicon text teachers distill gloss
-training tasks tools report pipeline tables system terminal cli_options
+errors files processes
+recipe_fields recipe_distill recipe_gloss recipe_text recipe_check recipe_read recipe run
+lexicon text teachers distill gloss training tasks tools report pipeline tables system terminal cli_options
 cli_lexical cli_store cli __main__
 """.split()  # noqa: SIM905 - it reads as the chain it is
 SOURCE = Path(__file__).parents[1] / "src" / "limbeck"

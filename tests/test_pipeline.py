@@ -386,15 +386,12 @@ def test_a_vocabulary_with_a_hole_in_it(world: World, tmp_path: Path) -> None:
     loads_with_transformers_alone(tmp_path / "run")
 
 
-def test_cheap_mistakes_come_before_any_text_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cheap_mistakes_come_before_any_text_is_read(world: World) -> None:
     absent = {"text": {"train": ["absent.txt"]}}
     with pytest.raises(UserError, match="no masked-LM family"):
         run(tiny_recipe(world.folder, student={"family": "gpt2"}, **absent))
     with pytest.raises(UserError, match=r"'x'.* does not exist"):
         run(tiny_recipe(world.folder, {"x": world.folder / "nowhere"}, **absent))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="one process"):
-        run(world.recipe())
 
 
 def test_words_beyond_the_longest_input_are_counted(

@@ -14,6 +14,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Disambiguator": ("limbeck.tools.disambiguate", "Disambiguator"),
     "Interrupted": ("limbeck.errors", "Interrupted"),
     "Recipe": ("limbeck.recipe", "Recipe"),
     "RecipeError": ("limbeck.errors", "RecipeError"),

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from limbeck.errors import UserError
@@ -113,6 +113,38 @@ def atomic_write(path: Path, content: str | bytes, *, durable: bool = True) -> N
             raise
         if durable:
             sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """Gives a function that adds text (UTF-8) to a file, which takes the place of `path` when all went well.
+
+    For what is too large to be in memory. When the block raises, `path` is as it was.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    temporary = _temporary(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = temporary.open("x", encoding="utf-8", newline="")
+
+    def write(text: str) -> None:
+        with writing(path):
+            file.write(text)
+
+    try:
+        with file:
+            yield write
+            with writing(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with writing(path):
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
 @contextlib.contextmanager

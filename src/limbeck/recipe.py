@@ -9,15 +9,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Strict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from limbeck.errors import RecipeError
 from limbeck.recipe_check import contradictions, describe
+from limbeck.recipe_distill import DistillSection
 from limbeck.recipe_fields import (
-    DistillSection,
     EvalSection,
     Name,
     Section,
@@ -29,12 +29,14 @@ from limbeck.recipe_fields import (
     TrainSection,
     field,
 )
+from limbeck.recipe_gloss import GlossSection
 from limbeck.recipe_read import absolute_paths, apply_overrides, read_toml
 from limbeck.recipe_text import reference, sections_toml
 
 __all__ = [
     "DistillSection",
     "EvalSection",
+    "GlossSection",
     "Recipe",
     "StudentSection",
     "TeacherSection",
@@ -65,12 +67,13 @@ class Recipe(Section):
         derived=("runs/ and the name", lambda data: f"runs/{data['name']}"),
         example="runs/small-student",
     )
-    text: TextSection
+    text: TextSection | None = None
     student: StudentSection = Field(default_factory=lambda: StudentSection())
     teachers: Annotated[tuple[TeacherSection, ...], Strict(False)] = ()
     distill: DistillSection = Field(default_factory=lambda: DistillSection())
     train: TrainSection = Field(default_factory=lambda: TrainSection())
     eval: EvalSection = Field(default_factory=lambda: EvalSection())
+    gloss: GlossSection | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -115,11 +118,12 @@ def recipe_from(data: dict[str, Any], folder: Path, problems: Sequence[str] = ()
     return Recipe.model_validate(absolute_paths(recipe.model_dump(), folder))
 
 
-def affecting(recipe: Recipe) -> dict[str, Any]:
-    """The fields that affect the result, by dotted name; those of a teacher as `teachers.fiction.prior`.
+def affecting(recipe: Recipe, stage: Literal["student", "gloss"] = "student") -> dict[str, Any]:
+    """The fields that affect a stage's result, by dotted name; a teacher's as `teachers.fiction.prior`.
 
     Names of text and models are left out: their contents affect the result, and whoever has read them adds a
-    fingerprint of those.
+    fingerprint of those. Each stage is a run of its own, which the other's fields do not touch: gloss
+    training asks for teachers and `[distill]` only where it is cohesive.
     """
     flat: dict[str, Any] = {}
 
@@ -131,8 +135,15 @@ def affecting(recipe: Recipe) -> dict[str, Any]:
                 flat[prefix + key] = list(value) if isinstance(value, tuple) else value
 
     collect(recipe, "")
-    for key in ("text", "student", "distill", "train", "eval"):
-        collect(getattr(recipe, key), f"{key}.")
+    if stage == "gloss":
+        assert recipe.gloss is not None
+        collect(recipe.gloss, "gloss.")
+        if not recipe.gloss.cohesive:
+            return flat
+    for key in ("text", "student", "distill", "train", "eval") if stage == "student" else ("distill",):
+        section = getattr(recipe, key)
+        if section is not None:
+            collect(section, f"{key}.")
     flat["teachers"] = [teacher.name for teacher in recipe.teachers]
     for teacher in recipe.teachers:
         collect(teacher, f"teachers.{teacher.name}.")
@@ -141,16 +152,20 @@ def affecting(recipe: Recipe) -> dict[str, Any]:
 
 def fingerprint(recipe: Recipe) -> str:
     """64 hexadecimal digits, the same for two recipes just when `differences` finds none."""
-    text = json.dumps(affecting(recipe), sort_keys=True, ensure_ascii=False)
+    text = json.dumps(_of_all_stages(recipe), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """Dotted names of the `affecting` fields that are not the same in both recipes."""
-    before, after = affecting(old), affecting(new)
+    before, after = _of_all_stages(old), _of_all_stages(new)
     missing = object()
     names = [*before, *(name for name in after if name not in before)]
     return [name for name in names if before.get(name, missing) != after.get(name, missing)]
+
+
+def _of_all_stages(recipe: Recipe) -> dict[str, Any]:
+    return affecting(recipe) | (affecting(recipe, "gloss") if recipe.gloss else {})
 
 
 def extended(recipe: Recipe, steps: int) -> Recipe:
@@ -179,6 +194,7 @@ def template() -> str:
         text=TextSection(train=("corpus/*.txt",), valid=("valid.txt",)),
         student=StudentSection(family="modernbert", layers=4, hidden=256, tokenizer="train:wordpiece:8000"),
         teachers=teachers,
+        gloss=GlossSection(),
     )
     return sections_toml(recipe, comments=True, derived=False)
 
@@ -194,5 +210,6 @@ def reference_page() -> str:
             ("[distill]", DistillSection),
             ("[train]", TrainSection),
             ("[eval]", EvalSection),
+            ("[gloss]", GlossSection),
         ],
     )

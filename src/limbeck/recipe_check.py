@@ -9,14 +9,15 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
+from limbeck.recipe_distill import DistillSection
 from limbeck.recipe_fields import (
-    DistillSection,
     Section,
     StudentSection,
     TeacherSection,
     TextSection,
     TrainSection,
 )
+from limbeck.recipe_gloss import GlossSection
 from limbeck.recipe_text import allowed, fields, toml_value
 
 SECTIONS: dict[str, type[Section]] = {
@@ -25,6 +26,7 @@ SECTIONS: dict[str, type[Section]] = {
     "teachers": TeacherSection,
     "distill": DistillSection,
     "train": TrainSection,
+    "gloss": GlossSection,
 }
 """The tables that contradictions are looked for in, or another table's field may belong to."""
 
@@ -65,10 +67,6 @@ def _line(kind: str, place: Place, data: dict[str, Any], recipe: type[Section]) 
     where = _where(place, data)
     if kind == "extra_forbidden":
         yield f"{where}{_shown(value)}: unknown; {_suggestion(place, section, recipe)}"
-    elif kind == "missing" and section is None:
-        for key, info in fields(SECTIONS[str(place[0])]):
-            if info.is_required():
-                yield f"{_where((*place, key), data)}: missing; it must be {allowed(info)}"
     elif section is None:
         yield f"{where}{_shown(value)}: must be {_table_words(place)}"
     else:
@@ -133,7 +131,7 @@ def _suggestion(place: Place, section: type[Section] | None, recipe: type[Sectio
 def contradictions(data: dict[str, Any], bad: frozenset[Place]) -> list[str]:
     """Fields that do not fit together, a line each; nothing is said of fields at the places in `bad`."""
     problems: list[str] = []
-    for check in (_text, _student, _teacher_names, _teachers, _train):
+    for check in (_no_text, _text, _student, _teacher_names, _teachers, _train, _gloss):
         problems += check(data, bad)
     return problems
 
@@ -150,6 +148,18 @@ def _reader(section: str, data: dict[str, Any], bad: frozenset[Place]) -> Value:
         return table.get(key, None if default is PydanticUndefined else default)
 
     return value
+
+
+def _no_text(data: dict[str, Any], bad: frozenset[Place]) -> Iterator[str]:
+    """Only a recipe that trains on glosses alone, from a model that is there already, needs no text."""
+    gloss = data.get("gloss")
+    if data.get("text") is not None or {("text",), ("gloss",), ("gloss", "init")} & bad:
+        return
+    if isinstance(gloss, dict) and gloss.get("init"):
+        return
+    for key, info in fields(TextSection):
+        if info.is_required():
+            yield f"[text] {key}: missing; it must be {allowed(info)}"
 
 
 def _text(data: dict[str, Any], bad: frozenset[Place]) -> Iterator[str]:
@@ -229,3 +239,14 @@ def _train(data: dict[str, Any], bad: frozenset[Place]) -> Iterator[str]:
         yield f"[train] micro_batch = {micro}: must be at most batch, {batch}"
     if value("precision") == "f16" and value("device") == "cpu":
         yield '[train] precision = "f16": needs a GPU; use bf16 or f32 on a CPU'
+
+
+def _gloss(data: dict[str, Any], bad: frozenset[Place]) -> Iterator[str]:
+    value = _reader("gloss", data, bad)
+    if value("cohesive"):
+        if value("masked") is False:
+            yield "[gloss] cohesive = true: the teachers teach masked words; it needs masked = true"
+        if not data.get("teachers") and ("teachers",) not in bad:
+            yield "[gloss] cohesive = true: there is no teacher; add [[teachers]], or leave it out"
+    if value("precision") == "f16" and value("device") == "cpu":
+        yield '[gloss] precision = "f16": needs a GPU; use bf16 or f32 on a CPU'

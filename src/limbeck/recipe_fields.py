@@ -10,11 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-Weighting = Literal["uniform", "static", "gold", "evidence", "entropy", "max_prob", "margin"]
-Mixture = Literal["arithmetic", "geometric"]
-StudentSees = Literal["auto", "mask", "bert"]
 Precision = Literal["f32", "bf16", "f16"]
 Schedule = Literal["linear", "cosine", "constant"]
+Sharding = Literal["none", "fsdp"]
 
 
 @dataclass(frozen=True)
@@ -227,50 +225,6 @@ class TeacherSection(Section):
     device: Device = field('Where it runs: "auto", "cpu", "cuda", "cuda:1".', affects=False, default="auto")
 
 
-class DistillSection(Section):
-    """How predictions become the student's loss. Without teachers only `student_sees` and `mask` count."""
-
-    weighting: Weighting = field(
-        "Weights of the teachers per masked word: uniform, static (the priors), gold, evidence, entropy, "
-        "max_prob, margin.",
-        affects=True,
-        default="uniform",
-    )
-    weighting_temperature: Positive | None = field(
-        "Temperature of the weights: towards 0 the best teacher wins alone.",
-        affects=True,
-        derived=("the weighting's own", lambda _: None),
-        example=1.0,
-    )
-    mixture: Mixture = field(
-        "Mixture of the teachers: arithmetic or geometric.", affects=True, default="arithmetic"
-    )
-    temperature: Positive = field(
-        "Temperature of teachers and student in the loss.", affects=True, default=1.0
-    )
-    kd: Share = field(
-        "Share of the teachers in the loss; the true word has the rest.", affects=True, default=0.7
-    )
-    kd_final: Share = field(
-        "That share at the last step; it changes evenly over the run.",
-        affects=True,
-        derived=("kd", lambda data: data["kd"]),
-        example=0.7,
-    )
-    student_sees: StudentSees = field(
-        "At a selected word the student sees: mask, always the mask; bert, 80% mask, 10% a random word, 10% "
-        "the word; auto, mask with teachers and bert without.",
-        affects=True,
-        default="auto",
-    )
-    mask: Annotated[float, Field(gt=0, lt=1)] = field(
-        "Share of the words selected.", affects=True, default=0.15
-    )
-    calibrate: bool = field(
-        "Fit a temperature per teacher on training text before anything else.", affects=True, default=True
-    )
-
-
 class TrainSection(Section):
     """The training loop."""
 
@@ -304,6 +258,12 @@ class TrainSection(Section):
     )
     threads: Count | None = field(
         "CPU threads.", affects=False, derived=("what torch chooses", lambda _: None), example=2
+    )
+    sharding: Sharding = field(
+        "Under several processes: none, each holds the whole student (DDP); fsdp, each holds a share of "
+        "weights, gradients and moments.",
+        affects=False,
+        default="none",
     )
     log_every: Count = field("Steps from one line of metrics to the next.", affects=False, default=10)
     eval_every: Count = field("Steps from one measurement on valid to the next.", affects=True, default=250)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import UserError
+from limbeck.recipe_gloss import WORDNET_EXAMPLES
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -83,16 +84,32 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> str | None:
 
 def absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The tables of a valid recipe with every relative path in them joined to `folder`."""
-    text, student = dict(data["text"]), dict(data["student"])
+    text, student, gloss = data["text"] and dict(data["text"]), dict(data["student"]), data["gloss"]
     for key in ("train", "valid"):
-        text[key] = tuple(_text_path(item, folder) for item in text[key])
+        if text is not None:
+            text[key] = tuple(_text_path(item, folder) for item in text[key])
     for key in ("init", "tokenizer"):
         student[key] = student[key] and _model_path(student[key], folder)
     teachers = tuple(
         {**teacher, "model": _model_path(teacher["model"], folder)} for teacher in data["teachers"]
     )
     output = _join(folder, data["output"])
-    return {**data, "text": text, "student": student, "teachers": teachers, "output": output}
+    gloss = gloss and _gloss(gloss, folder)
+    distill = {**data["distill"], "store": _join(folder, data["distill"]["store"])}
+    tables = {"text": text, "student": student, "teachers": teachers, "distill": distill, "gloss": gloss}
+    return {**data, **tables, "output": output}
+
+
+def _gloss(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Data files, the model and the lexicon's folder."""
+    table = dict(table)
+    for key in ("train", "valid"):
+        if table[key] is not None:
+            table[key] = tuple(n if n in WORDNET_EXAMPLES else _join(folder, n) for n in table[key])
+    table["init"] = table["init"] and _model_path(table["init"], folder)
+    if table["lexicon"] != "wordnet" and not table["lexicon"].startswith("wn:"):
+        table["lexicon"] = _join(folder, table["lexicon"])
+    return table
 
 
 def _join(folder: Path, name: str) -> str:

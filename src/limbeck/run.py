@@ -24,8 +24,8 @@ from typing import IO, Any, Self
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, clean_temporary, half_written, writing
 
-STEPS = "train.steps"
-"""The one affecting field that may grow on a resume (`--extend`)."""
+STEPS = ("train.steps", "gloss.steps")
+"""The affecting fields that may grow on a resume (`--extend`); a run has one of them."""
 
 _log = logging.getLogger("limbeck")
 
@@ -98,8 +98,8 @@ class Run:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of the affecting fields but `train.steps`, so that an extended run keeps its own."""
-        fields = {name: value for name, value in self.affecting.items() if name != STEPS}
+        """Hex digest of the affecting fields but the steps, so that an extended run keeps its own."""
+        fields = {name: value for name, value in self.affecting.items() if name not in STEPS}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
@@ -279,15 +279,16 @@ def _check_ours(folder: Path) -> None:
 
 def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any], extend: bool) -> None:
     changed = differences(old, new)
-    if extend and new.get(STEPS, 0) >= old.get(STEPS, 0):
-        changed = [line for line in changed if line.split(" ", 1)[0] != STEPS]
+    steps = next((name for name in STEPS if name in new), STEPS[0])
+    before, now = old.get(steps, 0), new.get(steps, 0)
+    if extend and now >= before:
+        changed = [line for line in changed if line.split(" ", 1)[0] != steps]
     if not changed:
         return
-    only_steps = len(changed) == 1 and changed[0].startswith(f"{STEPS} ")
-    before, now = old.get(STEPS, 0), new.get(STEPS, 0)
+    only_steps = len(changed) == 1 and changed[0].startswith(f"{steps} ")
     mend = "set it back, or choose another run directory"
     if only_steps and not extend and now > before:
-        mend = f"to train on, set {STEPS} back to {before} and add --extend {now - before}"
+        mend = f"to train on, set {steps} back to {before} and add --extend {now - before}"
     raise UserError(f"{folder} holds a run with other settings: {'; '.join(changed)}; {mend}")
 
 

@@ -89,6 +89,7 @@ def fused_slot_loss(
     kd: float,
     ce: float,
     temperature: float,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sum of the slots' losses, by hand: no copy of [S, V] is kept, and only the gradient is ever made.
 
@@ -100,12 +101,13 @@ def fused_slot_loss(
         kd: λ_kd.
         ce: λ_ce.
         temperature: T of the distillation term.
+        weight: float32 [S], what each slot's loss counts in the sum; None: 1.
 
     Returns:
         (loss, kd_values, ce_values): a scalar to call `backward` on (once), and the detached, unweighted
         values of `slot_values`, float32 [S] each.
     """
-    arguments = logits, gold, target, has_target, kd, ce, temperature
+    arguments = logits, gold, target, has_target, kd, ce, temperature, weight
     loss, kd_values, ce_values = _FusedSlotLoss.apply(*arguments)  # type: ignore[no-untyped-call]
     return loss, kd_values, ce_values
 
@@ -126,6 +128,7 @@ class _FusedSlotLoss(torch.autograd.Function):
         kd: float,
         ce: float,
         temperature: float,
+        weight: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         slots, width = logits.shape
         kd_values = torch.zeros(slots, device=logits.device)
@@ -142,8 +145,9 @@ class _FusedSlotLoss(torch.autograd.Function):
             apart = q.clamp_min(torch.finfo(q.dtype).tiny).log_().sub_(log_student)  # 0 · log(tiny) = 0
             kd_values[rows] = temperature**2 * torch.linalg.vecdot(q, apart)
         kd_values = torch.where(has_target, kd_values, 0.0)
-        loss = (kd * kd_values + torch.where(has_target, ce, kd + ce) * ce_values).sum()
-        ctx.save_for_backward(logits, gold, target, has_target)
+        losses = kd * kd_values + torch.where(has_target, ce, kd + ce) * ce_values
+        loss = losses.sum() if weight is None else (weight * losses).sum()
+        ctx.save_for_backward(logits, gold, target, has_target, weight)
         ctx.settings = kd, ce, temperature
         ctx.mark_non_differentiable(kd_values, ce_values)
         return loss, kd_values, ce_values
@@ -151,10 +155,12 @@ class _FusedSlotLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        logits, gold, target, has_target = ctx.saved_tensors
+        logits, gold, target, has_target, weight = ctx.saved_tensors
         kd, ce, temperature = ctx.settings
         soft = grad_loss * kd * temperature * has_target.float()  # [S], before p_T − q
         hard = grad_loss * torch.where(has_target, ce, kd + ce)  # [S], before p − onehot
+        if weight is not None:
+            soft, hard = soft * weight, hard * weight
         gradient = torch.empty_like(logits)
         for rows in row_chunks(len(logits), logits.shape[1], logits.device):
             part = logits[rows].float()
@@ -169,4 +175,4 @@ class _FusedSlotLoss(torch.autograd.Function):
                 student.addcmul_(tempered, soft[rows, None])
             student.scatter_add_(1, gold[rows, None], -hard[rows, None])
             gradient[rows] = student
-        return gradient, None, None, None, None, None, None
+        return gradient, None, None, None, None, None, None, None

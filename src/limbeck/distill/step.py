@@ -14,6 +14,7 @@ from limbeck.distill import weighting as weighting_
 from limbeck.distill.losses import fused_slot_loss
 from limbeck.distill.weighting import DEFAULT_TEMPERATURE, Projected, row_chunks
 from limbeck.teachers.projection import Projection
+from limbeck.teachers.store import StoredTeacher
 from limbeck.teachers.teacher import Teacher
 from limbeck.text.batches import Batch
 
@@ -22,9 +23,9 @@ Metrics = dict[str, tuple[torch.Tensor | float, torch.Tensor | float]]
 
 @dataclass(frozen=True)
 class Placed:
-    """A teacher with its projection onto the student's vocabulary and its prior π."""
+    """A teacher, loaded or stored, with its projection onto the student's vocabulary and its prior π."""
 
-    teacher: Teacher
+    teacher: Teacher | StoredTeacher
     projection: Projection
     prior: float
 
@@ -96,11 +97,10 @@ class Predictions:
     at_t: list[Projected]
 
 
-class DistillStep:
-    """`step(module, batch, progress) -> (loss_sum, count, metrics)` for the loop.
+class Teaching:
+    """What steps have in common, wherever the predictions come from: shares, weights, metrics.
 
-    The share kd runs linearly from `kd` to `kd_final` over the training; ce = 1 − kd. Without teachers the
-    loss is the plain cross-entropy.
+    The share kd runs linearly from `kd` to `kd_final` over the training; ce = 1 − kd.
     """
 
     def __init__(self, placed: Sequence[Placed], settings: Settings, vocabulary: int) -> None:
@@ -112,6 +112,41 @@ class DistillStep:
         first = self.settings.kd
         last = first if self.settings.kd_final is None else self.settings.kd_final
         return first + (last - first) * progress.step / max(1, progress.steps - 1)
+
+    def _weights(
+        self, stats: weighting_.TeacherStats, passage: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights float32 [T, S] and covered bool [T, S] of S slots; passage: int64 [S]."""
+        log_priors = [math.log(p.prior) if p.prior > 0 else -math.inf for p in self.placed]
+        priors = torch.tensor(log_priors, device=passage.device)
+        stats = replace(stats, covered=stats.covered & torch.isfinite(priors)[:, None])
+        scores = weighting_.scores(self.settings.weighting, stats, passage)
+        weights = weighting_.weights(scores, priors, self.weighting_temperature, stats.covered)
+        return weights, stats.covered
+
+    def _metrics(
+        self, weights: torch.Tensor, covered: torch.Tensor, kd: torch.Tensor, has_target: torch.Tensor
+    ) -> Metrics:
+        """Of the teachers; weights, covered: [T, S]; kd, has_target: [S]."""
+        slots = weights.shape[1]
+        taught = covered.any(0)
+        heaviest = (weights == weights.amax(0)) & taught
+        share = heaviest / heaviest.sum(0).clamp_min(1)  # equally heavy teachers share the slot
+        together = covered.sum(0) > 1  # a weight says something only where a teacher has company
+        metrics: Metrics = {"kd": (kd.sum(), has_target.float().sum())}
+        for t, placed in enumerate(self.placed):
+            name = placed.teacher.name
+            metrics[f"weight/{name}"] = ((weights[t] * together).sum(), together.sum())
+            metrics[f"coverage/{name}"] = (covered[t].sum(), slots)
+            metrics[f"heaviest/{name}"] = (share[t].sum(), taught.sum())
+        return metrics
+
+
+class DistillStep(Teaching):
+    """`step(module, batch, progress) -> (loss_sum, count, metrics)` for the loop, with teachers that run.
+
+    Without teachers the loss is the plain cross-entropy.
+    """
 
     def __call__(
         self, module: nn.Module, batch: Batch, progress: Progress, said: Predictions | None = None
@@ -131,11 +166,9 @@ class DistillStep:
         loss, kd_values, ce_values = fused_slot_loss(
             logits, batch.gold, target, has_target, kd, 1.0 - kd, self.settings.temperature
         )
-        taught = has_target.float().sum()
         metrics: Metrics = {"ce": (ce_values.sum(), batch.count)}
         if targets is not None:
-            metrics["kd"] = (kd_values.sum(), taught)
-            metrics |= self._teacher_metrics(targets)
+            metrics |= self._metrics(targets.weights, targets.covered, kd_values, has_target)
         return loss, batch.count, metrics
 
     @torch.no_grad()
@@ -145,10 +178,12 @@ class DistillStep:
         at_one: list[Projected] = []
         at_t: list[Projected] = []
         for placed, given in zip(self.placed, batch.teachers, strict=True):
-            logits = placed.teacher.logits(given)
+            teacher = placed.teacher
+            assert isinstance(teacher, Teacher), "stored predictions have a step of their own"
+            logits = teacher.logits(given)
             slot = given.slot.to(logits.device)
             kind = batch.kind.to(logits.device)[slot]
-            c = placed.teacher.temperature
+            c = teacher.temperature
             if t != 1.0:
                 tempered = _softmax(logits, c * t, torch.empty_like(logits))
                 at_t.append(self._project(placed, tempered, kind, slot, device))
@@ -161,13 +196,9 @@ class DistillStep:
         said = said or self.predict(batch)
         slots, settings = batch.count, self.settings
         stats = weighting_.stats(said.at_one, batch.gold, slots, self.vocabulary, settings.weighting)
-        log_priors = [math.log(p.prior) if p.prior > 0 else -math.inf for p in self.placed]
-        priors = torch.tensor(log_priors, device=batch.gold.device)
-        stats = replace(stats, covered=stats.covered & torch.isfinite(priors)[:, None])
-        scores = weighting_.scores(settings.weighting, stats, batch.passage)
-        weights = weighting_.weights(scores, priors, self.weighting_temperature, stats.covered)
+        weights, covered = self._weights(stats, batch.passage)
         target, _, _ = weighting_.mix(said.at_t, weights, slots, self.vocabulary, settings.mixture)
-        return Targets(target, weights, stats.covered)
+        return Targets(target, weights, covered)
 
     def _project(
         self,
@@ -185,20 +216,6 @@ class DistillStep:
             tail=torch.zeros(len(slot), device=device),
             kept=None,
         )
-
-    def _teacher_metrics(self, targets: Targets) -> Metrics:
-        slots = targets.weights.shape[1]
-        taught = targets.covered.any(0)
-        heaviest = (targets.weights == targets.weights.amax(0)) & taught
-        share = heaviest / heaviest.sum(0).clamp_min(1)  # equally heavy teachers share the slot
-        together = targets.covered.sum(0) > 1  # a weight says something only where a teacher has company
-        metrics: Metrics = {}
-        for t, placed in enumerate(self.placed):
-            name = placed.teacher.name
-            metrics[f"weight/{name}"] = ((targets.weights[t] * together).sum(), together.sum())
-            metrics[f"coverage/{name}"] = (targets.covered[t].sum(), slots)
-            metrics[f"heaviest/{name}"] = (share[t].sum(), taught.sum())
-        return metrics
 
 
 def _softmax(logits: torch.Tensor, temperature: float, out: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """The stages of a recipe in order: what the commands call."""
 
 from limbeck.pipeline.check import check
-from limbeck.pipeline.train import run
+from limbeck.pipeline.gloss import gloss, run
 
-__all__ = ["check", "run"]
+__all__ = ["check", "gloss", "run"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -16,10 +18,13 @@ import numpy.typing as npt
 
 from limbeck.distill.step import Placed
 from limbeck.files import atomic_folder, cache_dir
+from limbeck.pipeline.stored import open_stores
+from limbeck.processes.group import current
 from limbeck.recipe import Recipe
 from limbeck.teachers.families import piece_limit
 from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm, load_tokenizer
 from limbeck.teachers.projection import Projection
+from limbeck.teachers.store import StoredTeacher
 from limbeck.teachers.teacher import Teacher, load_teacher
 from limbeck.text.corpus import Corpus, build_corpus, overlap
 from limbeck.text.mixing import mix64
@@ -60,12 +65,28 @@ class Assembled:
     calibration_rows: Rows
     valid_rows: Rows
     overlap: int
+    variants: int | None = None
+    """Mask variants of the training text, used in turn; None: a new one every epoch."""
+
+    @property
+    def from_store(self) -> bool:
+        """Whether the teachers' predictions are read from a store, and no teacher is loaded."""
+        return any(isinstance(placed.teacher, StoredTeacher) for placed in self.placed)
 
 
 def sample_rows(corpus: Corpus, count: int, salt: int) -> Rows:
     """Rows of `count` passages (all if fewer), ascending; chosen by hash, whatever the order of the text."""
     order = np.argsort(mix64(corpus.hashes ^ mix64(np.uint64(salt))), kind="stable")
     return np.sort(order[:count]).astype(np.int64)
+
+
+def training_rows(corpus: Corpus) -> tuple[Rows, Rows]:
+    """The passages students train on, and those set aside to fit the teachers' temperatures on.
+
+    Set aside whether or not they are used, so that students with and without teachers see the same text.
+    """
+    aside = sample_rows(corpus, min(CALIBRATION_PASSAGES, len(corpus) // 20), salt=2)
+    return np.setdiff1d(np.arange(len(corpus)), aside), aside
 
 
 def read_text(recipe: Recipe, progress: Progress | None = None) -> tuple[Corpus, Corpus]:
@@ -75,9 +96,10 @@ def read_text(recipe: Recipe, progress: Progress | None = None) -> tuple[Corpus,
         UserError: missing, empty, binary or broken text (see text/corpus.py).
     """
     section = recipe.text
+    assert section is not None, "check_place refuses a recipe without text"
 
-    def build(patterns: tuple[str, ...], label: str) -> Corpus:
-        return build_corpus(
+    def build(patterns: tuple[str, ...], label: str) -> str:
+        made = build_corpus(
             patterns,
             base=Path.cwd(),
             words=section.words,
@@ -87,8 +109,12 @@ def read_text(recipe: Recipe, progress: Progress | None = None) -> tuple[Corpus,
             label=label,
             progress=None if progress is None else partial(progress, f"reading {label}"),
         )
+        return str(made.folder)
 
-    return build(tuple(section.train), "text.train"), build(tuple(section.valid), "text.valid")
+    def read(patterns: tuple[str, ...], label: str) -> Corpus:
+        return Corpus(Path(current().once_per_cache(lambda: build(patterns, label))))
+
+    return read(tuple(section.train), "text.train"), read(tuple(section.valid), "text.valid")
 
 
 def student_tokenizer(
@@ -109,22 +135,47 @@ def student_tokenizer(
     return load_tokenizer(named, what="student.tokenizer")
 
 
-def _load_source(init: str, teachers: list[Teacher]) -> tuple[MaskedLM, PreTrainedTokenizerFast]:
+def _load_teachers(recipe: Recipe, progress: Progress | None) -> list[Teacher]:
+    teachers: list[Teacher] = []
+    for spec in recipe.teachers:
+        if progress is not None:
+            progress(f"loading teacher {spec.name}", len(teachers), len(recipe.teachers))
+        teachers.append(load_teacher(spec, spec.model))
+    return teachers
+
+
+def _load_source(
+    recipe: Recipe, teachers: Sequence[Teacher | StoredTeacher]
+) -> tuple[MaskedLM, PreTrainedTokenizerFast]:
     """The model that the student starts from: a teacher, or a checkpoint."""
+    init, what = recipe.student.init, "student.init"
+    assert init is not None
     if init.startswith("teacher:"):  # the recipe has checked the name
-        teacher = next(t for t in teachers if t.name == init.removeprefix("teacher:"))
-        return teacher.module, teacher.tokenizer.hf
-    module, tokenizer, _ = load_masked_lm(init, device="cpu", what="student.init")
+        name = init.removeprefix("teacher:")
+        teacher = next(t for t in teachers if t.name == name)
+        if isinstance(teacher, Teacher):
+            return teacher.module, teacher.tokenizer.hf
+        init, what = next(spec.model for spec in recipe.teachers if spec.name == name), f"teacher {name!r}"
+    module, tokenizer, _ = load_masked_lm(init, device="cpu", what=what)
     return module, tokenizer
 
 
 def _trained_tokenizer(spec: str, corpus: Corpus) -> PreTrainedTokenizerFast:
-    """Trained once per text and spec, kept in the cache: a resumed run must find the very same pieces."""
+    """Trained once per text and spec, kept in the cache: a resumed run must find the very same pieces.
+
+    Training it again may find others (it walks hash maps), so that of several machines one trains it for all.
+    """
     from transformers import AutoTokenizer
 
     name = f"{spec.replace(':', '-')}-{corpus.fingerprint[:16]}-{TRAINING_VERSION}-{version('tokenizers')}"
     folder = cache_dir() / "tokenizers" / name
-    if not folder.exists():
+
+    def made() -> dict[str, str]:
+        if not folder.exists():
+            train()
+        return _files(folder)
+
+    def train() -> None:
         rows = sample_rows(corpus, TOKENIZER_PASSAGES, salt=1)
 
         def texts() -> Iterator[str]:
@@ -134,7 +185,40 @@ def _trained_tokenizer(spec: str, corpus: Corpus) -> PreTrainedTokenizerFast:
         trained = train_tokenizer(spec, texts())
         with atomic_folder(folder) as temporary:
             trained.save_pretrained(temporary)
-    return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
+
+    files = current().from_main(made)
+    place = current().once_per_cache(lambda: str(_with_files(folder, files)))
+    return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(place))
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())}
+
+
+def _with_files(folder: Path, files: dict[str, str]) -> Path:
+    """The folder, made if it is not there; where it holds other files, one beside it that has these."""
+    if folder.exists() and _files(folder) != files:
+        digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+        folder = folder.with_name(f"{folder.name}-{digest}")
+    if not folder.exists():
+        with atomic_folder(folder) as temporary:
+            for name, content in files.items():
+                (temporary / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def place(
+    recipe: Recipe, teachers: Sequence[Teacher | StoredTeacher], student: PieceTokenizer, width: int
+) -> list[Placed]:
+    """The recipe's teachers, each with its projection onto the student's `width` logits."""
+    return [
+        Placed(
+            teacher,
+            Projection.build(teacher.tokenizer, student, teacher_width=teacher.width, student_width=width),
+            spec.prior,
+        )
+        for teacher, spec in zip(teachers, recipe.teachers, strict=True)
+    ]
 
 
 def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
@@ -144,6 +228,8 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
         UserError: anything in text, teachers or tokenizers that the user can mend.
     """
     train_corpus, valid_corpus = read_text(recipe, progress)
+    texts = {"text.train": train_corpus.fingerprint, "text.valid": valid_corpus.fingerprint}
+    current().check_same(texts, "text")
     shared = overlap(train_corpus, valid_corpus)
     if shared:
         log.warning(
@@ -151,14 +237,12 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
             shared,
             len(valid_corpus),
         )
-    teachers: list[Teacher] = []
-    for spec in recipe.teachers:
-        if progress is not None:
-            progress(f"loading teacher {spec.name}", len(teachers), len(recipe.teachers))
-        teachers.append(load_teacher(spec, spec.model))
+    rows, aside = training_rows(train_corpus)
+    stored = open_stores(recipe, train_corpus.hashes[rows])
+    teachers = _load_teachers(recipe, progress) if stored is None else stored.teachers
     source, source_tokenizer = None, None
     if recipe.student.init is not None:
-        source, source_tokenizer = _load_source(recipe.student.init, teachers)
+        source, source_tokenizer = _load_source(recipe, teachers)
     chosen = student_tokenizer(
         recipe, train_corpus, {t.name: t.tokenizer.hf for t in teachers}, source_tokenizer
     )
@@ -169,27 +253,21 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
     chosen.model_max_length = limit
     student = PieceTokenizer.from_hf(chosen, name="the student")
     width = source.width if source is not None else student.vocab_size
-    placed = [
-        Placed(
-            teacher,
-            Projection.build(
-                teacher.tokenizer, student, teacher_width=teacher.module.width, student_width=width
-            ),
-            spec.prior,
-        )
-        for teacher, spec in zip(teachers, recipe.teachers, strict=True)
-    ]
+    placed = place(recipe, teachers, student, width)
 
     def align(corpus: Corpus, label: str) -> Prepared:
-        return prepare(
+        opened = partial(
+            prepare,
             corpus,
             student,
             [p.teacher.tokenizer for p in placed],
             [p.projection.gold_map for p in placed],
             cache=cache_dir() / "prepared",
-            workers=recipe.text.workers,
+            workers=None if recipe.text is None else recipe.text.workers,
             progress=None if progress is None else partial(progress, f"aligning {label}"),
         )
+        current().once_per_cache(lambda: opened().fingerprint)
+        return opened()
 
     train, valid = align(train_corpus, "text.train"), align(valid_corpus, "text.valid")
     if train.cut_passages:
@@ -199,9 +277,6 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
             limit,
             train.cut_words,
         )
-    # Set aside whether or not it is used, so that students with and without teachers see the same text.
-    aside = sample_rows(train_corpus, min(CALIBRATION_PASSAGES, len(train_corpus) // 20), salt=2)
-    rows = np.setdiff1d(np.arange(len(train_corpus)), aside)
     return Assembled(
         recipe=recipe,
         train_corpus=train_corpus,
@@ -215,4 +290,5 @@ def assemble(recipe: Recipe, progress: Progress | None = None) -> Assembled:
         calibration_rows=aside,
         valid_rows=sample_rows(valid_corpus, recipe.eval.passages, salt=3),
         overlap=shared,
+        variants=recipe.distill.variants if stored is None else stored.variants,
     )

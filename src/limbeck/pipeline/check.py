@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from limbeck.distill.step import DistillStep
+from limbeck.distill.stored import make_step
 from limbeck.pipeline.assemble import Assembled, Progress, assemble
+from limbeck.pipeline.gloss import FOLDER, check_gloss
 from limbeck.pipeline.train import (
     build,
     check_place,
@@ -39,6 +40,8 @@ def check(recipe: Recipe, progress: Progress | None = None) -> dict[str, Any]:
         UserError: whatever would stop the run.
     """
     check_place(recipe, Path(recipe.output))
+    if recipe.gloss is not None and recipe.gloss.init is None:
+        check_gloss(recipe, Path(recipe.output) / FOLDER, init=None)
     made = assemble(recipe, progress)
     teachers = prepared_teachers(made, None, progress)
     return {
@@ -52,6 +55,7 @@ def check(recipe: Recipe, progress: Progress | None = None) -> dict[str, Any]:
             "cut_words": made.train.cut_words,
         },
         "teachers": teachers,
+        "predictions": "store" if made.from_store else "online" if made.placed else None,
         **_cost(made, progress),
     }
 
@@ -67,7 +71,7 @@ def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:
     dtype = choose_precision(recipe.train.precision, device)
     forward = Autocast(module, device, dtype) if dtype else module
     source = training_batches(made)
-    step = DistillStep(made.placed, recipe.distill, module.width)
+    step = make_step(made.placed, recipe.distill, module.width)
     optimiser = adamw(module, recipe.train)
     seconds, tokens, fed = [], 0, 0
     for number in range(TIMED_STEPS):

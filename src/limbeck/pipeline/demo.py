@@ -91,8 +91,11 @@ def run_demo(
 
 
 def _with_valid(recipe: Recipe, source: str) -> Recipe:
+    """The recipe with other held-out text; its teachers are asked about that, so none from a store."""
     assert recipe.text is not None
-    return recipe.model_copy(update={"text": recipe.text.model_copy(update={"valid": (source,)})})
+    text = recipe.text.model_copy(update={"valid": (source,)})
+    distill = recipe.distill.model_copy(update={"predictions": "online"})
+    return recipe.model_copy(update={"text": text, "distill": distill})
 
 
 def _measure(folder: Path, recipe: Recipe, source: str, progress: Progress | None) -> dict[str, Any]:

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from limbeck.distill.step import DistillStep
+from limbeck.distill.step import DistillStep, Placed
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress
+from limbeck.pipeline.stored import stored_quality
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.tasks.mlm_words import Sample, sample_logits
 from limbeck.teachers.calibration import coverage_shares, fit_temperature
+from limbeck.teachers.teacher import Teacher
 from limbeck.text.batches import Collator, fixed_batches
+from limbeck.text.corpus import Corpus
 from limbeck.text.words import mask_plan
 
 log = logging.getLogger("limbeck")
@@ -34,44 +37,69 @@ def calibrate(made: Assembled, progress: Progress | None = None) -> None:
         log.warning("too little training text to set any aside: teachers stay uncalibrated")
         return
     sample = Sample(made.train_corpus, made.calibration_rows, made.recipe.distill.mask, EVALUATION_SEED)
-    for number, placed in enumerate(made.placed):
-        teacher = placed.teacher
+    calibrate_on(sample, made.placed, progress)
+
+
+def calibrate_on(sample: Sample, placed: Sequence[Placed], progress: Progress | None = None) -> None:
+    """Sets every teacher's temperature c_t, fitted on this sample."""
+    for number, teacher in enumerate(p.teacher for p in placed):
         if progress is not None:
-            progress(f"calibrating {teacher.name}", number, len(made.placed))
-        compared = Compared(teacher.name, teacher.module, teacher.tokenizer, teacher.name)
-        pairs = sample_logits(
-            compared, sample, device=teacher.device, precision=teacher.precision, batch=teacher.batch
-        )
-        teacher.temperature = fit_temperature(pairs)
+            progress(f"calibrating {teacher.name}", number, len(placed))
+        assert isinstance(teacher, Teacher), "a stored teacher was calibrated when its store was built"
+        teacher.temperature = fitted_temperature(teacher, sample)
+
+
+def fitted_temperature(teacher: Teacher, sample: Sample) -> float:
+    """A teacher's temperature c_t, fitted on this sample."""
+    compared = Compared(teacher.name, teacher.module, teacher.tokenizer, teacher.name)
+    pairs = sample_logits(
+        compared, sample, device=teacher.device, precision=teacher.precision, batch=teacher.batch
+    )
+    return fit_temperature(pairs)
+
+
+def measure_teacher(
+    teacher: Teacher, shown: str, valid: Corpus, mask: float, progress: Progress | None = None
+) -> dict[str, Any]:
+    """A teacher's size, and its quality on a sample of valid."""
+    settings = MlmSettings(
+        mask=mask,
+        passages=TABLE_PASSAGES,
+        seed=EVALUATION_SEED,
+        bootstrap=0,
+        device=str(teacher.device),
+        precision=teacher.precision,
+    )
+    compared = Compared(teacher.name, teacher.module, teacher.tokenizer, shown)
+    words = evaluate_models([compared], valid, settings, progress)["models"][0]["all_words"]
+    return {
+        "parameters": sum(p.numel() for p in teacher.module.parameters()),
+        "masked_accuracy": words["accuracy"],
+        "nats": words["nats"],
+    }
 
 
 def teachers_table(made: Assembled, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """One row per teacher, JSON-ready: quality on a sample of valid, coverage, reasons for the rest, size."""
+    """One row per teacher, JSON-ready: quality on a sample of valid, coverage, reasons for the rest, size.
+
+    Of a stored teacher size and quality are those measured when its store was built; the quality is None
+    where that was on other text than this valid, or with other masks.
+    """
     rows: list[dict[str, Any]] = []
+    mask = made.recipe.distill.mask
     for t, (placed, spec) in enumerate(zip(made.placed, made.recipe.teachers, strict=True)):
-        teacher = placed.teacher
-        measured = evaluate_models(
-            [Compared(teacher.name, teacher.module, teacher.tokenizer, shown_model(spec.model))],
-            made.valid_corpus,
-            MlmSettings(
-                mask=made.recipe.distill.mask,
-                passages=TABLE_PASSAGES,
-                seed=EVALUATION_SEED,
-                bootstrap=0,
-                device=str(teacher.device),
-                precision=teacher.precision,
-            ),
-            progress,
-        )["models"][0]
+        teacher, shown = placed.teacher, shown_model(spec.model)
+        if isinstance(teacher, Teacher):
+            measured = measure_teacher(teacher, shown, made.valid_corpus, mask, progress)
+        else:
+            measured = stored_quality(teacher.store, made.valid_corpus, mask)
         covered, uncovered = coverage(made, t)
         rows.append(
             {
                 "name": teacher.name,
-                "model": shown_model(spec.model),
+                "model": shown,
                 "prior": spec.prior,
-                "parameters": sum(p.numel() for p in teacher.module.parameters()),
-                "masked_accuracy": measured["all_words"]["accuracy"],
-                "nats": measured["all_words"]["nats"],
+                **measured,
                 "coverage": covered,
                 "uncovered": uncovered,
                 "vocabulary_projected": placed.projection.share_of_vocabulary,
@@ -84,9 +112,12 @@ def teachers_table(made: Assembled, progress: Progress | None = None) -> list[di
 def describe(row: dict[str, Any]) -> str:
     """A row of `teachers_table` as one line for the log."""
     uncovered = ", ".join(f"{reason} {share:.1%}" for reason, share in row["uncovered"].items())
+    quality = "not measured on this text"
+    if row["nats"] is not None:
+        quality = f"{row['nats']:.3f} nats per masked word, {row['masked_accuracy']:.1%} right"
     return (
-        f"teacher {row['name']}: {row['parameters']:,} parameters, {row['nats']:.3f} nats per masked word, "
-        f"{row['masked_accuracy']:.1%} right; covers {row['coverage']:.1%} of the slots (not: {uncovered}); "
+        f"teacher {row['name']}: {row['parameters']:,} parameters, {quality}; "
+        f"covers {row['coverage']:.1%} of the slots (not: {uncovered}); "
         f"{row['vocabulary_projected']:.1%} of its vocabulary projected; temperature {row['temperature']:.2f}"
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,24 +13,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.distill.step import DistillStep, weighting_temperature
+from limbeck.distill.step import weighting_temperature
+from limbeck.distill.stored import make_step
 from limbeck.distill.student import build_student, check_family, init_from_layers
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
-from limbeck.pipeline.teachers import calibrate, describe, shown_model, teachers_table
+from limbeck.pipeline.results import results_of
+from limbeck.pipeline.stored import folder_of, masks_of
+from limbeck.pipeline.teachers import calibrate, describe, teachers_table
+from limbeck.processes.group import current
+from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
-from limbeck.run import Run, check_folder
-from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
+from limbeck.run import Run, check_folder, environment
 from limbeck.teachers.loading import find_source, quiet
-from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm, weights_digest
+from limbeck.teachers.masked_lm import MaskedLM, weights_digest
+from limbeck.teachers.store import StoredTeacher
+from limbeck.teachers.store_header import HEADER
+from limbeck.teachers.teacher import Teacher
 from limbeck.text.batches import Batch, Collator, TextBatches, fixed_batches
-from limbeck.training.engine import choose_device, choose_precision
-from limbeck.training.loop import TrainResult, train
+from limbeck.training.engine import check_share, choose_device, choose_precision
+from limbeck.training.loop import train
 
 log = logging.getLogger("limbeck")
-
-RESULTS_VERSION = 1
 
 
 def run(
@@ -54,45 +58,71 @@ def run(
         What stands in the run's `results.json`.
 
     Raises:
-        UserError: see the parts. TrainingDiverged, Interrupted: see training/loop.py.
+        UserError: see the parts. TrainingDiverged, Interrupted: see training/loop.py. Ended: another process
+            of several has ended the run.
     """
     folder = Path(recipe.output) if folder is None else folder
-    check_place(recipe, folder, extend=extend)
-    made = assemble(recipe, progress)
-    fields = affecting(recipe) | _contents(made)
-    saved = to_toml(recipe.model_copy(update={"output": str(folder.absolute())}))
-    with Run.open(folder, saved, fields, extend=extend, resume_hint=resume_hint) as opened:
-        done = _finished(opened, recipe)
-        if done is not None:
-            log.info("%s is finished; nothing to do", folder)
-            return done
-        return _run(made, opened, progress)
+    with together() as group:
+        group.check_same(_common(recipe), "recipe and versions")
+        check_place(recipe, folder, extend=extend)
+        made = assemble(recipe, progress)
+        fields = affecting(recipe) | _contents(made)
+        group.check_same(fields, "text, tokenizer and models")
+        saved = to_toml(recipe.model_copy(update={"output": str(folder.absolute())}))
+        with Run.open(
+            folder, saved, fields, extend=extend, main=group.main, resume_hint=resume_hint
+        ) as opened:
+            done = group.from_main(lambda: _finished(opened, recipe))
+            if done is not None:
+                log.info("%s is finished; nothing to do", folder)
+                return dict(done)
+            return _run(made, opened, progress)
+
+
+def _common(recipe: Recipe) -> dict[str, Any]:
+    """What all processes of a run must agree on before they begin: their steps are taken together."""
+    train_fields = {f"train.{name}": value for name, value in recipe.train if name != "threads"}
+    versions: dict[str, str] = environment()["versions"]
+    return affecting(recipe) | train_fields | versions
 
 
 def check_place(recipe: Recipe, folder: Path, *, extend: bool = False) -> None:
     """Refuses at once what would otherwise be refused only when text and teachers are ready.
 
     Raises:
-        UserError: device or precision that this machine lacks, a student's family or a model's path that does
-            not exist, a run directory that cannot be written, several processes.
+        UserError: no text, device or precision that this machine lacks, a student's family or a model's path
+            that does not exist, a run directory that cannot be written, a number of processes that does not
+            divide the batch.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("a recipe runs in one process for now; start limbeck without torchrun")
-    choose_precision(recipe.train.precision, choose_device(recipe.train.device))
+    if recipe.text is None:
+        raise UserError(
+            "the recipe has no [text] to train a student on; add it, or use `limbeck gloss` for its [gloss]"
+        )
+    device = choose_device(recipe.train.device)
+    choose_precision(recipe.train.precision, device)
+    check_share(current(), recipe.train.batch, device)
     student = recipe.student
     if student.family is not None:
         check_family(student.family)
     for spec in recipe.teachers:
-        find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
+        # A store stands in for a model that is not here.
+        if recipe.distill.predictions == "online" or not (folder_of(recipe, spec) / HEADER).is_file():
+            find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
     if student.init is not None and not student.init.startswith("teacher:"):
         find_source(student.init, f"student.init: {student.init!r}")
+    if current().main:
+        check_writable(folder)
+        check_folder(folder, affecting(recipe), extend=extend)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError if a run directory cannot be written."""
     try:
         tempfile.TemporaryFile(dir=existing(folder)).close()
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror}; choose another run directory with `output`"
         ) from error
-    check_folder(folder, affecting(recipe), extend=extend)
 
 
 def existing(path: Path) -> Path:
@@ -111,9 +141,20 @@ def _contents(made: Assembled) -> dict[str, Any]:
         found["student.init (contents)"] = weights_digest(made.source.model)
     if made.placed:  # its default may change with a version
         found["distill.weighting_temperature (used)"] = weighting_temperature(made.recipe.distill)
+    masks = masks_of(made.recipe)
+    # Named only where they are not what they have always been, so that older runs go on.
+    if masks.seed != made.recipe.seed:
+        found["distill.masking_seed (used)"] = masks.seed
+    if made.variants is not None:
+        found["distill.variants (used)"] = made.variants
     for placed in made.placed:
         name, teacher = f"teachers.{placed.teacher.name}", placed.teacher
-        found[f"{name}.model (contents)"] = weights_digest(teacher.module.model)
+        if isinstance(teacher, Teacher):
+            found[f"{name}.model (contents)"] = weights_digest(teacher.module.model)
+        else:
+            assert made.variants is not None
+            found[f"{name}.model (contents)"] = teacher.store.header.weights
+            found[f"{name}.store (contents)"] = teacher.store.contents(made.variants)
         found[f"{name}.tokenizer (contents)"] = teacher.tokenizer.fingerprint
     return found
 
@@ -135,10 +176,11 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
         teachers = prepared_teachers(made, opened.folder, progress)
         module, evaluate = build(made), evaluator(made)
     except BaseException:  # Ctrl-C as well: nothing is trained yet
-        _give_back(opened.folder)
+        if opened.main:
+            give_back(opened.folder)
         raise
     source = training_batches(made)
-    step = DistillStep(made.placed, recipe.distill, module.width)
+    step = make_step(made.placed, recipe.distill, module.width)
     tokenizer = made.student_tokenizer.hf
 
     def save_model(path: Path) -> None:
@@ -156,16 +198,21 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
         save_model=save_model,
         evaluate=evaluate,
     )
-    results = _results(made, opened, teachers, result, progress)
-    atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    return results
+
+    def measured() -> dict[str, Any]:
+        results = results_of(made, opened.folder, student_sees(made), teachers, result, progress)
+        atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        return results
+
+    return dict(current().from_main(measured))
 
 
-def _give_back(folder: Path) -> None:
+def give_back(folder: Path) -> None:
     """Frees a run directory in which nothing was trained, so that the mended recipe may have it."""
     if any(folder.glob("checkpoints/step-*")) or (folder / "best").exists() or (folder / "model").exists():
         return
-    for name in ("recipe.toml", "environment.json", "teachers.json", "metrics.jsonl", "affecting.json"):
+    names = ("recipe.toml", "environment.json", "metrics.jsonl", "affecting.json")
+    for name in (*names, "teachers.json", "temperatures.json"):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -188,6 +235,16 @@ def build(made: Assembled) -> MaskedLM:
 def prepared_teachers(
     made: Assembled, folder: Path | None, progress: Progress | None
 ) -> list[dict[str, Any]]:
+    """`_prepared_teachers` in the main process; the others take its temperatures."""
+    table = list(current().from_main(lambda: _prepared_teachers(made, folder, progress)))
+    for placed, row in zip(made.placed, table, strict=True):
+        placed.teacher.temperature = row["temperature"]
+    return table
+
+
+def _prepared_teachers(
+    made: Assembled, folder: Path | None, progress: Progress | None
+) -> list[dict[str, Any]]:
     """Calibrates the teachers and measures them on a sample of valid; kept in the run directory for a resume.
 
     A teacher's temperature affects the result, so a resumed run takes it from the file rather than fitting it
@@ -199,7 +256,7 @@ def prepared_teachers(
         for placed, row in zip(made.placed, table, strict=True):
             placed.teacher.temperature = row["temperature"]
         return table
-    if made.placed and made.recipe.distill.calibrate:
+    if made.placed and made.recipe.distill.calibrate and not made.from_store:
         calibrate(made, progress)
     table = teachers_table(made, progress)
     if path is not None:
@@ -219,8 +276,13 @@ def student_sees(made: Assembled) -> str:
 
 def training_batches(made: Assembled) -> TextBatches:
     """The training text, as the recipe's batches."""
-    recipe = made.recipe
+    recipe, group = made.recipe, current()
     if recipe.train.batch > len(made.train_rows):
+        if len(made.train_rows) % group.world:
+            raise UserError(
+                f"text.train has {len(made.train_rows)} passages to train on, fewer than train.batch, and"
+                f" {group.world} processes cannot share them evenly; give more text or start one process"
+            )
         log.warning(
             "text.train has only %d passages to train on: every step takes all of them, not %d",
             len(made.train_rows),
@@ -229,12 +291,21 @@ def training_batches(made: Assembled) -> TextBatches:
     collator = Collator(
         made.student_tokenizer,
         [placed.teacher.tokenizer for placed in made.placed],
-        seed=recipe.seed,
+        seed=masks_of(recipe).seed,
         rate=recipe.distill.mask,
         student_sees=student_sees(made),
+        stored=[placed.teacher for placed in made.placed if isinstance(placed.teacher, StoredTeacher)],
     )
     return TextBatches(
-        made.train, collator, made.train_rows, batch=recipe.train.batch, micro_batch=recipe.train.micro_batch
+        made.train,
+        collator,
+        made.train_rows,
+        batch=recipe.train.batch,
+        micro_batch=recipe.train.micro_batch,
+        rank=group.rank,
+        world=group.world,
+        seed=recipe.seed,
+        variants=made.variants,
     )
 
 
@@ -265,70 +336,3 @@ def evaluator(made: Assembled) -> Callable[[nn.Module], dict[str, float]]:
         return {"valid_nats": nats / slots, "valid_accuracy": hits / slots}
 
     return evaluate
-
-
-def _results(
-    made: Assembled,
-    opened: Run,
-    teachers: list[dict[str, Any]],
-    result: TrainResult,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    recipe = made.recipe
-    student, _, report = load_masked_lm(
-        opened.folder / "model", device=recipe.train.device, what="the student"
-    )
-    compared = [Compared("student", student, made.student_tokenizer, "model")]
-    compared += [
-        Compared(
-            p.teacher.name, p.teacher.module, p.teacher.tokenizer, shown_model(spec.model), p.teacher.device
-        )
-        for p, spec in zip(made.placed, recipe.teachers, strict=True)
-    ]
-    words = evaluate_models(
-        compared,
-        made.valid_corpus,
-        MlmSettings(
-            mask=recipe.distill.mask,
-            passages=recipe.eval.passages,
-            seed=EVALUATION_SEED,
-            device=recipe.train.device,
-        ),
-        progress,
-    )
-    return {
-        "version": RESULTS_VERSION,
-        "name": recipe.name,
-        "seed": recipe.seed,
-        "text": {
-            "train": vars(made.train_corpus.stats) | {"fingerprint": made.train_corpus.fingerprint},
-            "valid": vars(made.valid_corpus.stats) | {"fingerprint": made.valid_corpus.fingerprint},
-            "set_aside": len(made.calibration_rows),
-            "overlap": made.overlap,
-            "cut_passages": made.train.cut_passages,
-            "cut_words": made.train.cut_words,
-        },
-        "teachers": teachers,
-        "student": {
-            "parameters": report.parameters,
-            "family": report.family,
-            "vocabulary": made.student_tokenizer.vocab_size,
-            "student_sees": student_sees(made),
-        },
-        "weighting": recipe.distill.weighting if made.placed else None,
-        "valid": {
-            "nats": result.metrics.get("valid_nats"),
-            "accuracy": result.metrics.get("valid_accuracy"),
-            "best_nats": result.best,
-            "best_step": result.best_step,
-        },
-        "words": words,
-        "cost": {
-            "steps": result.steps,
-            "seconds": result.seconds,
-            "tokens": result.tokens,
-            "tokens_per_second": result.tokens / result.seconds,
-            "peak_memory_bytes": result.peak_memory,
-            "peak_device_memory_bytes": result.peak_device_memory,
-        },
-    }

@@ -63,7 +63,8 @@ def _first_line(error: BaseException) -> str:
     return " ".join(" ".join(lines[:2] if lines[0].endswith(":") else lines[:1]).split())
 
 
-def _unreachable(source: str, where: str, error: Exception) -> UserError:
+def unreachable(source: str, where: str, error: Exception) -> UserError:
+    """The error for a checkpoint that cannot be read, here or on the hub."""
     if Path(source).is_dir():
         return UserError(f"{where} cannot be loaded: {_first_line(error)}")
     return UserError(
@@ -85,7 +86,7 @@ def load_config(source: str, where: str) -> Any:
     try:
         raw, _ = transformers.PretrainedConfig.get_config_dict(source)
     except (OSError, ValueError) as error:  # ValueError: not even the form of a hub id
-        raise _unreachable(source, where, error) from error
+        raise unreachable(source, where, error) from error
     kind = raw.get("model_type")
     if not families.is_known(kind) or not families.has_masked_lm(kind):
         if raw.get("auto_map"):
@@ -130,14 +131,28 @@ def load_fast_tokenizer(source: str, where: str) -> PreTrainedTokenizerFast:
 
 
 def load_weights(source: str, config: Any, dtype: torch.dtype, where: str) -> PreTrainedModel:
-    """The model with every weight from the checkpoint.
+    """The masked language model with every weight from the checkpoint.
 
     Raises:
         UserError: weights only pickled, damaged, of other shapes than the configuration says, or missing.
     """
+    model, missing = read_weights(source, config, families.masked_lm_class(config), dtype, where)
+    if missing:
+        raise incomplete(missing, config, model, where)
+    return model
+
+
+def read_weights(
+    source: str, config: Any, kind: Any, dtype: torch.dtype, where: str
+) -> tuple[PreTrainedModel, list[str]]:
+    """A model of the class `kind`, and the names of its weights that the checkpoint lacks.
+
+    Raises:
+        UserError: weights only pickled, damaged, or of other shapes than the configuration says.
+    """
     _check_files(source, where)
     try:
-        model, info = families.masked_lm_class(config).from_pretrained(
+        model, info = kind.from_pretrained(
             source,
             config=config,
             dtype=dtype,
@@ -153,7 +168,7 @@ def load_weights(source: str, config: Any, dtype: torch.dtype, where: str) -> Pr
     except OSError as error:
         if "safetensors" in str(error) and not Path(source).is_dir():
             raise _pickled_only(where, "pickled files") from error
-        raise _unreachable(source, where, error) from error
+        raise unreachable(source, where, error) from error
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(
             f"{where} has weights that do not fit its config.json: {_first_line(error)}"
@@ -164,10 +179,7 @@ def load_weights(source: str, config: Any, dtype: torch.dtype, where: str) -> Pr
             f"{where} has weights that do not fit its config.json ({name} is {list(stored)}, not "
             f"{list(wanted)}); take both from the same checkpoint"
         )
-    if info["missing_keys"]:
-        raise _incomplete(sorted(info["missing_keys"]), config, model, where)
-    loaded: PreTrainedModel = model
-    return loaded
+    return model, sorted(info["missing_keys"])
 
 
 def _check_files(source: str, where: str) -> None:
@@ -194,7 +206,8 @@ def _needs_code(where: str) -> UserError:
     )
 
 
-def _incomplete(missing: list[str], config: Any, model: PreTrainedModel, where: str) -> UserError:
+def incomplete(missing: list[str], config: Any, model: PreTrainedModel, where: str) -> UserError:
+    """The error that names the weights a checkpoint lacks, and what it was saved as."""
     names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     if any(name.startswith(f"{model.base_model_prefix}.") for name in missing):
         if getattr(config, "auto_map", None):

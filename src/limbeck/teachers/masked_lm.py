@@ -7,6 +7,7 @@ of [batch, length, vocabulary] is ever made (contract 7 of docs/architecture.md)
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,21 @@ class MaskedLM(nn.Module):
         return families.logit_width(self.model)
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position: torch.Tensor,
+        more: Mapping[str, Any] | None = None,
     ) -> torch.Tensor:
         """Logits [C, V] at position [C], flat in B·L of input_ids and attention_mask [B, L] (all int64).
 
-        With no position at all the result is [0, V] and still back-propagates zeros (contract 1).
+        `more`: further arguments of the model's own forward, or others in place of those above. With no
+        position at all the result is [0, V] and still back-propagates zeros (contract 1).
         """
         inputs: dict[str, Any] = {"input_ids": input_ids, **self._fixed}
         if self._attends:
             inputs["attention_mask"] = attention_mask
+        inputs.update(more or {})
         if self.model.config.model_type == "xlnet":
             extra, gathered = families.permutation_inputs(input_ids, position, self.mask_id)
             inputs.update(extra)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -94,15 +95,47 @@ class Teacher:
         """Number of parameters, tied ones once."""
         return sum(p.numel() for p in self.module.parameters())
 
+    @property
+    def width(self) -> int:
+        """Number of logits per position, V."""
+        return self.module.width
+
     def logits(self, batch: TeacherBatch) -> torch.Tensor:
         """Full logits, float32 [C, V] on the teacher's device, in the order of the batch's positions.
+
+        Raises:
+            UserError: NaN or infinite predictions, or no memory even for one passage.
+        """
+        slots = len(batch.position)
+        found: torch.Tensor | None = None
+        for place, said in self.parts(batch):
+            said = said.float()
+            if len(place) == slots:  # all in one part: no copy
+                found = said
+            else:
+                found = said.new_empty(slots, said.shape[1]) if found is None else found
+                found[place] = said
+        if found is None:
+            return torch.zeros(0, self.module.width, device=self.device)
+        # Cheaper than isfinite of every logit; finite logits are far too small for an infinite sum.
+        if not bool(torch.isfinite(found.sum())):
+            raise self.not_finite()
+        return found
+
+    def not_finite(self) -> UserError:
+        """The error for predictions that are no numbers."""
+        advice = "use bf16 or f32" if self.precision == "f16" else "its weights are damaged"
+        return UserError(f"teacher {self.name!r} predicts NaN or infinity in {self.precision}; {advice}")
+
+    def parts(self, batch: TeacherBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batch's logits part by part: indices [n] among its positions, and logits [n, V] as computed.
 
         The passages go in parts of similar length, each no wider than its longest: a batch is sorted by the
         student's lengths, not by this teacher's. A part has at most `self.batch` passages; when memory runs
         out, that number is halved, with a line in the log, and the part is done again.
 
         Raises:
-            UserError: NaN or infinite predictions, or no memory even for one passage.
+            UserError: no memory even for one passage.
         """
         batch = batch.to(self.device)
         rows, width = batch.input_ids.shape
@@ -113,7 +146,6 @@ class Teacher:
         rank = torch.empty_like(order)
         rank[order] = torch.arange(rows, device=self.device)
         row, column = rank[batch.position // width], batch.position % width
-        found: torch.Tensor | None = None
         start = 0
         while start < rows:
             stop = min(rows, start + self.batch, start + (CPU_PART if self.device.type == "cpu" else rows))
@@ -130,21 +162,8 @@ class Teacher:
                 )
                 if said is None:
                     continue
-                if len(place) == len(row):  # all in one part: no copy
-                    found = said
-                else:
-                    found = (
-                        row.new_empty(len(row), said.shape[1], dtype=said.dtype) if found is None else found
-                    )
-                    found[place] = said
+                yield place, said
             start = stop
-        if found is None:
-            return torch.zeros(0, self.module.width, device=self.device)
-        # Cheaper than isfinite of every logit; finite logits are far too small for an infinite sum.
-        if not bool(torch.isfinite(found.sum())):
-            advice = "use bf16 or f32" if self.precision == "f16" else "its weights are damaged"
-            raise UserError(f"teacher {self.name!r} predicts NaN or infinity in {self.precision}; {advice}")
-        return found
 
     def _try(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position: torch.Tensor
@@ -184,7 +203,7 @@ class Teacher:
             autocast = torch.autocast(self.device.type, dtype=dtype)
         with autocast:
             logits: torch.Tensor = self.module(input_ids, attention_mask, position)
-        return logits.float()
+        return logits
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

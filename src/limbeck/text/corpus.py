@@ -142,6 +142,35 @@ def build_corpus(
     return Corpus(folder)
 
 
+def corpus_of(documents: Iterable[str], content: str, *, words: int, min_words: int, cache: Path) -> Corpus:
+    """Passages of documents that are made on the way, or what an earlier call with the same `content` made.
+
+    Args:
+        content: tells the documents apart from all others, such as a fingerprint of what they are made of.
+        words, min_words, cache: as in `build_corpus`.
+
+    Raises:
+        UserError: no passage is long enough, full disk.
+    """
+    settings = [FORMAT_VERSION, WORD_RULE_VERSION, words, min_words, "made", content]
+    fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    folder = cache / f"corpus-{fingerprint[:20]}"
+    if _is_whole(folder, fingerprint):
+        return Corpus(folder)
+    number = 0
+    with atomic_folder(folder) as temporary:
+        with Writer(temporary / _FILE) as writer:
+            for together in _grouped(documents):
+                number += len(together)
+                writer.add(*cut(together, words), min_words)
+        if writer.passages == 0:
+            raise UserError(f"no text has {min_words} words; give more text")
+        stats = CorpusStats(number, writer.passages, writer.words, writer.duplicates, writer.too_short, 0)
+        about = {"fingerprint": fingerprint, "bytes": (temporary / _FILE).stat().st_size}
+        (temporary / _ABOUT).write_text(json.dumps(about | {"stats": asdict(stats)}) + "\n", encoding="utf-8")
+    return Corpus(folder)
+
+
 def overlap(a: Corpus, b: Corpus) -> int:
     """How many passages of `a` stand in `b` as well, word for word."""
     return int(np.isin(a.hashes, b.hashes).sum())

@@ -29,9 +29,9 @@ from limbeck.text.align import Words, align, cut, kinds, locate
 from limbeck.text.characters import Characters
 from limbeck.text.pieces import PieceTokenizer
 from limbeck.text.prepared import ROWS, Array, Prepared, PreparedPassage, Side, TeacherSide
-from limbeck.text.words import WORD_RULE_VERSION
+from limbeck.text.words import WORD_RULE_VERSION, passage_hash, word_spans
 
-__all__ = ["Prepared", "PreparedPassage", "Side", "TeacherSide", "prepare"]
+__all__ = ["Prepared", "PreparedPassage", "Side", "TeacherSide", "prepare", "prepare_texts"]
 
 FORMAT_VERSION = 2
 Ints = npt.NDArray[np.int64]
@@ -95,6 +95,32 @@ def prepare(
         with atomic_folder(folder) as temporary:
             _write(temporary, corpus, job, fingerprint, workers, progress)
     return Prepared(folder, fingerprint)
+
+
+def prepare_texts(
+    texts: Sequence[str],
+    student: PieceTokenizer,
+    teachers: Sequence[PieceTokenizer],
+    gold_maps: Sequence[Ints],
+) -> list[PreparedPassage]:
+    """These passages in memory, as `prepare` keeps a corpus on disk: for text that is made on the way."""
+    arrays = _block(_Job(student, tuple(teachers), tuple(gold_maps)), list(texts))
+    offsets = [arrays["offsets"], *(arrays[f"offsets{t}"] for t in range(len(teachers)))]
+    found = []
+    for row, text in enumerate(texts):
+        here, *there = (slice(*of[row : row + 2]) for of in offsets)
+        sides = [
+            TeacherSide(
+                arrays[f"ids{t}"][part],
+                arrays[f"first{t}"][part],
+                arrays[f"last{t}"][part],
+                arrays[f"map{t}"][here],
+            )
+            for t, part in enumerate(there)
+        ]
+        side = Side(*(arrays[name][here] for name in ("ids", "first", "last", "kind")))
+        found.append(PreparedPassage(passage_hash(text), len(word_spans(text)), side, tuple(sides)))
+    return found
 
 
 def _fingerprint(corpus: Passages, job: _Job) -> str:
