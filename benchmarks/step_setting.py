@@ -18,7 +18,8 @@ import torch
 from limbeck.distill.step import Placed
 from limbeck.distill.student import build_student
 from limbeck.files import atomic_folder, cache_dir
-from limbeck.recipe_fields import DistillSection, StudentSize
+from limbeck.recipe_distill import DistillSection
+from limbeck.recipe_fields import StudentSize
 from limbeck.teachers.masked_lm import MaskedLM, load_tokenizer
 from limbeck.teachers.projection import Projection
 from limbeck.teachers.teacher import Teacher

@@ -1,0 +1,162 @@
+"""Limbeck's step against TextBrewer, torchdistill and transformers' Trainer; and what limits it.
+
+    python benchmarks/rivals.py [--rounds 5] [--torchdistill FOLDER] [--device cuda --size base]
+
+writes benchmarks/results/rivals.json, and from that docs/results/speed.md. Run it on an otherwise idle
+machine. The variants take turns in one process: the same models, text, batches and threads. Peak memory is
+measured with one process per variant. Needs the `bench` extra and the text of LIMBECK_DATA (its folder
+corpus-small).
+
+torchdistill is not in the extra: it needs torchvision, and a torchvision that does not fit the torch beside
+it breaks `import transformers`. It is measured where it stands in a folder of its own:
+
+    python -m pip install --no-deps --target FOLDER torchdistill==1.1.5 torchvision==0.28.0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+from rivals_measure import PRECISIONS, memory, speed
+from rivals_page import page
+from rivals_profile import profiled
+from rivals_ratios import memory_shares, ratios, shares, targets
+from rivals_setting import SIZES, RivalMade, RivalSetting
+from rivals_variants import KINDS
+from step_measure import KEEP_MEMORY, isolated
+
+from limbeck.run import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILED = ("plain", "store", "online")
+PROGRAMS = ("textbrewer", "torchdistill", "torchvision")
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--size", choices=list(SIZES), default="small", help="of the models (base: 110M teachers, for a GPU)")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--rounds", type=int, default=5, help="turns that every variant takes (default 5)")
+    add("--kept-rounds", type=int, default=3, help="the same where the allocator keeps its memory; 0: not")
+    add("--steps", type=int, help="steps of a turn (default: 6, 3 or 1, the fewer the longer a step is)")
+    add("--memory-steps", type=int, default=2, help="the first has no moments yet, so at least 2")
+    add("--profile-steps", type=int, default=12)
+    add("--precisions", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
+    add("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    add("--threads", type=int, default=2, help="CPU threads")
+    add("--batch", type=int, help="rows of a batch (default: the size's)")
+    add("--torchdistill", metavar="FOLDER", help="where torchdistill and torchvision are")
+    add("--json", type=Path, help="default: benchmarks/results/rivals.json, or rivals-base.json")
+    add("--page", type=Path, help="default: docs/results/speed.md, or speed-base.md")
+    add("--page-only", action="store_true", help="write the page from the JSON that is there")
+    given = parser.parse_args(arguments)
+    ending = "" if given.size == "small" else f"-{given.size}"
+    given.json = given.json or ROOT / "benchmarks" / "results" / f"rivals{ending}.json"
+    given.page = given.page or ROOT / "docs" / "results" / f"speed{ending}.md"
+    return given
+
+
+def setting_of(given: argparse.Namespace) -> RivalSetting:
+    """The setting that the command line asks for."""
+    size = SIZES[given.size]
+    return replace(
+        size,
+        device=given.device,
+        threads=given.threads,
+        batch=given.batch or size.batch,
+        torchdistill=given.torchdistill,
+    )
+
+
+def measure(setting: RivalSetting, given: argparse.Namespace) -> dict[str, Any]:
+    """Everything, as it stands in the JSON."""
+    names = [f"{kind} {precision}" for precision in given.precisions for kind in given.kinds]
+    say("tokenizers, text")
+    result: dict[str, Any] = {
+        "benchmark": "rivals",
+        "environment": environment() | others(setting),
+        "setting": setting.public() | {"size": given.size, "rounds": given.rounds, "turn": turns(given)},
+        "batches": isolated(describe, setting),
+    }
+    say("speed")
+    result["speed"] = isolated(speed, setting, names, given.rounds, given.steps)
+    names = [name for name in names if name not in result["speed"]["absent"]]
+    if given.kept_rounds and setting.device == "cpu":
+        say("speed, the allocator keeps its memory")
+        arguments = speed, setting, names, given.kept_rounds, given.steps
+        result["speed_memory_kept"] = isolated(*arguments, environment=KEEP_MEMORY)
+    result["memory"] = {}
+    for name in names:
+        say(f"memory: {name}")
+        result["memory"][name] = isolated(memory, setting, name, given.memory_steps)
+    result["profile"] = {}
+    for name in names:
+        if name.split()[0] in PROFILED:
+            say(f"profile: {name}")
+            result["profile"][name] = isolated(profiled, setting, name, given.profile_steps)
+    return result | evaluated(result)
+
+
+def evaluated(result: dict[str, Any]) -> dict[str, Any]:
+    """Ratios, shares and targets of what was measured."""
+    found: dict[str, Any] = {
+        "ratios": ratios(result["speed"]),
+        "ratios_memory_kept": ratios(result.get("speed_memory_kept", {"tokens_per_second": {}})),
+        "shares_of_peak": shares(result["speed"]),
+        "memory_shares": memory_shares(result["memory"]),
+    }
+    return found | {"targets": targets(found, result["setting"]["device"] == "cuda")}
+
+
+def turns(given: argparse.Namespace) -> dict[str, int]:
+    """Steps of a turn, by kind."""
+    return {kind: given.steps or KINDS[kind].steps for kind in given.kinds}
+
+
+def describe(setting: RivalSetting) -> dict[str, Any]:
+    """What the batches hold; a process of its own leaves the memory of this one as it is."""
+    return RivalMade(setting).describe()
+
+
+def others(setting: RivalSetting) -> dict[str, Any]:
+    """Versions of the other programs, None where one is not there, and the GPU's name."""
+    where = [*sys.path, *([setting.torchdistill] if setting.torchdistill else [])]
+    here = {d.metadata["Name"].lower(): d.version for d in distributions(path=where)}
+    gpu = torch.cuda.get_device_name() if setting.device == "cuda" else None
+    return {"programs": {name: here.get(name) for name in PROGRAMS}, "gpu": gpu}
+
+
+def say(what: str) -> None:
+    """Progress, on stderr."""
+    print(f"rivals: {what}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None, setting: RivalSetting | None = None) -> None:
+    """Measures, writes both files."""
+    given = options(arguments)
+    if given.page_only:
+        result = json.loads(given.json.read_text(encoding="utf-8"))
+        result |= evaluated(result)
+    else:
+        result = measure(setting or setting_of(given), given)
+    for path, content in ((given.json, json.dumps(result, indent=1) + "\n"), (given.page, page(result))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    for target in result["targets"]:
+        say(f"{'met' if target['met'] else 'MISSED'}: {target['what']} {target['measured']:.4g}")
+
+
+if __name__ == "__main__":
+    main()
