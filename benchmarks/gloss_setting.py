@@ -44,7 +44,7 @@ class GlossSetting:
     model: str = str(MINILM)
     lexicon: str = "wordnet"
     train: str = str(SEMCOR)
-    instances: int = 512
+    instances: int = 384
     published: int = 32
     batch: int = 32
     tokens: int = 4096

@@ -92,14 +92,18 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--student", type=Path, help="model folder of the demo's student (default runs/demo/student/model)")
     add("--data", type=Path, default=DATA / "wsd", help="SemCor and the evaluation sets")
     add("--sets", nargs="+", default=[], help="sets to measure on (default: all)")
-    add("--model", default=str(MINILM))
+    add("--model", type=Path, default=MINILM, help="folder of the encoder (default all-MiniLM-L6-v2)")
     add("--precision", choices=("f32", "bf16"), default="bf16", help="of training and evaluation")
     add("--device", default="auto")
     add("--threads", type=int, default=2, help="CPU threads")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override of the recipes")
     add("--scratch", type=Path, default=HERE / "scratch", help="folder of the runs")
     add("--json", type=Path, default=ROOT / "benchmarks" / "results" / "wsd.json")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    # Paths of the command line start here, those of a recipe from its folder.
+    given.student = (given.student or ROOT / "runs" / "demo" / "student" / "model").absolute()
+    given.data, given.model = given.data.absolute(), given.model.absolute()
+    return given
 
 
 def overrides(group: str, variant: Variant, seed: int, given: argparse.Namespace) -> list[str]:
@@ -187,7 +191,7 @@ def setting(group: str, recipe: Recipe, given: argparse.Namespace) -> dict[str, 
     fields = ("batch", "tokens", "max_length", "learning_rate", "steps", "precision", "candidates", "window")
     shared = {"group": group, "sets": given.sets} | section.model_dump(include=set(fields), mode="json")
     if group == "minilm":
-        shared |= {"model": Path(given.model).parent.name, "share": given.part, "epochs": given.epochs}
+        shared |= {"model": given.model.parent.name, "share": given.part, "epochs": given.epochs}
     return shared
 
 
@@ -205,7 +209,6 @@ def say(what: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains and measures what the command line asks for, or goes on with it."""
     given = options(arguments)
-    given.student = given.student or ROOT / "runs" / "demo" / "student" / "model"
     torch.set_num_threads(given.threads)
     result: dict[str, Any] = {"benchmark": "wsd", "groups": []}
     if given.json.is_file():
