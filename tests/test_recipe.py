@@ -410,3 +410,10 @@ def test_the_reference_page_is_current() -> None:
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
     assert (DOCS / "recipe.md").read_text(encoding="utf-8") == generate.reference_page(), "run `make docs`"
+
+
+def test_without_teachers_what_concerns_them_affects_nothing(path: Path) -> None:
+    alone = load(path, MINIMAL)
+    assert not alone.teachers
+    assert differences(alone, load(path, MINIMAL, "distill.weighting=uniform", "distill.kd=0.5")) == []
+    assert differences(alone, load(path, MINIMAL, "distill.mask=0.3")) == ["distill.mask"]

@@ -118,12 +118,19 @@ def recipe_from(data: dict[str, Any], folder: Path, problems: Sequence[str] = ()
     return Recipe.model_validate(absolute_paths(recipe.model_dump(), folder))
 
 
+OF_TEACHERS = frozenset(
+    f"distill.{name}" for name in DistillSection.model_fields if name not in ("student_sees", "mask")
+)
+"""Fields that count with teachers only."""
+
+
 def affecting(recipe: Recipe, stage: Literal["student", "gloss"] = "student") -> dict[str, Any]:
     """The fields that affect a stage's result, by dotted name; a teacher's as `teachers.fiction.prior`.
 
     Names of text and models are left out: their contents affect the result, and whoever has read them adds a
     fingerprint of those. Each stage is a run of its own, which the other's fields do not touch: gloss
-    training asks for teachers and `[distill]` only where it is cohesive.
+    training asks for teachers and `[distill]` only where it is cohesive, and of `[distill]` a student without
+    teachers has only what it is shown.
     """
     flat: dict[str, Any] = {}
 
@@ -144,6 +151,8 @@ def affecting(recipe: Recipe, stage: Literal["student", "gloss"] = "student") ->
         section = getattr(recipe, key)
         if section is not None:
             collect(section, f"{key}.")
+    if not recipe.teachers:
+        flat = {name: value for name, value in flat.items() if name not in OF_TEACHERS}
     flat["teachers"] = [teacher.name for teacher in recipe.teachers]
     for teacher in recipe.teachers:
         collect(teacher, f"teachers.{teacher.name}.")

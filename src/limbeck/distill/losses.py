@@ -113,7 +113,7 @@ def fused_slot_loss(
 
 
 class _FusedSlotLoss(torch.autograd.Function):
-    """Walks the rows in chunks; the gradient is recomputed from logits and target, which are alive anyway.
+    """Walks the rows in chunks; loss and gradient are made of the same softmax, in the forward.
 
     d/dlogits = ce·(p − onehot) + kd·T·(p_T − q) with a target, (kd + ce)·(p − onehot) without one.
     """
@@ -133,46 +133,72 @@ class _FusedSlotLoss(torch.autograd.Function):
         slots, width = logits.shape
         kd_values = torch.zeros(slots, device=logits.device)
         ce_values = torch.zeros(slots, device=logits.device)
+        soft = kd * temperature * has_target.float()  # [S], before p_T − q
+        hard = torch.where(has_target, ce, kd + ce)  # [S], before p − onehot
+        if weight is not None:
+            soft, hard = soft * weight, hard * weight
+        gradient = gradient_like(logits) if ctx.needs_input_grad[0] else None
         for rows in row_chunks(slots, width, logits.device):
             part = logits[rows].float()
-            log_student = torch.log_softmax(part, 1)
-            ce_values[rows] = -log_student.gather(1, gold[rows, None]).squeeze(1)
-            if target is None:
+            student, total = softmax_and_total(part)
+            ce_values[rows] = total - part.gather(1, gold[rows, None]).squeeze(1)
+            tempered, total_t = student, total
+            if target is not None:
+                if temperature != 1.0:
+                    part = part / temperature
+                    tempered, total_t = softmax_and_total(part)
+                q = target[rows]
+                apart = q.clamp_min(torch.finfo(q.dtype).tiny).log_()  # 0 · log(tiny) = 0
+                apart.sub_(part).add_(total_t[:, None])
+                kd_values[rows] = temperature**2 * torch.linalg.vecdot(q, apart)
+            if gradient is None:
                 continue
-            if temperature != 1.0:
-                log_student = torch.log_softmax(part / temperature, 1)
-            q = target[rows]
-            apart = q.clamp_min(torch.finfo(q.dtype).tiny).log_().sub_(log_student)  # 0 · log(tiny) = 0
-            kd_values[rows] = temperature**2 * torch.linalg.vecdot(q, apart)
+            if target is None:
+                student.mul_(hard[rows, None])
+            elif temperature == 1.0:
+                student.mul_((hard + soft)[rows, None]).addcmul_(target[rows], soft[rows, None], value=-1.0)
+            else:
+                student.mul_(hard[rows, None]).addcmul_(tempered.sub_(target[rows]), soft[rows, None])
+            student.scatter_add_(1, gold[rows, None], -hard[rows, None])
+            gradient[rows] = student
         kd_values = torch.where(has_target, kd_values, 0.0)
         losses = kd * kd_values + torch.where(has_target, ce, kd + ce) * ce_values
         loss = losses.sum() if weight is None else (weight * losses).sum()
-        ctx.save_for_backward(logits, gold, target, has_target, weight)
-        ctx.settings = kd, ce, temperature
+        ctx.gradient, ctx.dtype = gradient, logits.dtype
         ctx.mark_non_differentiable(kd_values, ce_values)
         return loss, kd_values, ce_values
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        logits, gold, target, has_target, weight = ctx.saved_tensors
-        kd, ce, temperature = ctx.settings
-        soft = grad_loss * kd * temperature * has_target.float()  # [S], before p_T − q
-        hard = grad_loss * torch.where(has_target, ce, kd + ce)  # [S], before p − onehot
-        if weight is not None:
-            soft, hard = soft * weight, hard * weight
-        gradient = torch.empty_like(logits)
-        for rows in row_chunks(len(logits), logits.shape[1], logits.device):
-            part = logits[rows].float()
-            student = torch.softmax(part, 1)
-            if target is None:
-                student.mul_(hard[rows, None])
-            elif temperature == 1.0:
-                student.mul_((hard + soft)[rows, None]).addcmul_(target[rows], soft[rows, None], value=-1.0)
-            else:
-                student.mul_(hard[rows, None])
-                tempered = torch.softmax(part.div(temperature), 1).sub_(target[rows])
-                student.addcmul_(tempered, soft[rows, None])
-            student.scatter_add_(1, gold[rows, None], -hard[rows, None])
-            gradient[rows] = student
-        return gradient, None, None, None, None, None, None, None
+        return scaled_gradient(ctx, grad_loss), None, None, None, None, None, None, None
+
+
+def softmax_and_total(part: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax [n, V] of float32 rows, and their log-sum-exps [n], found at the largest share.
+
+    A third of what softmax and log_softmax cost together; `torch.logsumexp` alone takes twice a softmax.
+    """
+    shares = torch.softmax(part, 1)
+    return shares, part.amax(1) - shares.amax(1).log()
+
+
+def gradient_like(logits: Tensor) -> Tensor:
+    """Where the gradient of logits [S, V] is put before its scale is known: of their type.
+
+    In float32 for f16, whose small numbers would be lost before the loss is scaled up.
+    """
+    return torch.empty_like(logits, dtype=torch.float32 if logits.dtype == torch.float16 else None)
+
+
+def scaled_gradient(ctx: Any, grad_loss: Tensor) -> Tensor:
+    """The gradient that a forward has left in `ctx`, times that of the loss; there to be had once.
+
+    Raises:
+        RuntimeError: asked for a second time.
+    """
+    gradient, ctx.gradient = ctx.gradient, None
+    if gradient is None:
+        raise RuntimeError("the loss was sent backward before; compute it again")
+    scaled: Tensor = gradient.mul_(grad_loss).to(ctx.dtype)
+    return scaled

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limbeck.distill.losses import gradient_like, softmax_and_total
 from limbeck.distill.weighting import row_chunks
 
 # Where the student has less than this outside the kept ids, that mass is summed up instead of 1 − the rest.
@@ -49,7 +50,8 @@ def sparse_slot_loss(
 class _SparseSlotLoss(torch.autograd.Function):
     """d/dlogits = ce·(p − onehot) + kd·T·g, where g is p_T − q at the ids and p_T·(1 − r/P) elsewhere.
 
-    P is the student's mass outside the ids, r the tail.
+    P is the student's mass outside the ids, r the tail. The forward keeps p in place of the logits; all that
+    is left to the backward is a scale for every row, and the few places where that is not enough.
     """
 
     @staticmethod
@@ -68,60 +70,72 @@ class _SparseSlotLoss(torch.autograd.Function):
         slots, width = logits.shape
         inside = ids < width
         held = ids.clamp_max(width - 1)
-        total = torch.empty(slots, device=logits.device)  # log-sum-exp of each row, at 1 and at T
-        total_t = total if temperature == 1.0 else torch.empty_like(total)
-        for rows in row_chunks(slots, width, logits.device):
-            part = logits[rows].float()
-            total[rows] = torch.logsumexp(part, 1)
-            if temperature != 1.0:
-                total_t[rows] = torch.logsumexp(part / temperature, 1)
-        ce_values = total - logits.gather(1, gold[:, None]).squeeze(1).float()
-        log_student = logits.gather(1, held).float() / temperature - total_t[:, None]
+        p, p_t = None, None
+        if ctx.needs_input_grad[0]:
+            p = gradient_like(logits)
+            p_t = None if temperature == 1.0 else gradient_like(logits)
+        total = _softmax(logits, 1.0, p)
+        total_t = total if temperature == 1.0 else _softmax(logits, temperature, p_t)
+        own = logits.gather(1, gold[:, None]).squeeze(1).float()
+        at_ids = logits.gather(1, held).float()
+        ce_values = total - own
+        log_student = at_ids / temperature - total_t[:, None]
         log_outside = _log_outside(logits, ids, inside, log_student, tail, total_t, temperature)
         divergence = (torch.xlogy(target, target) - torch.where(inside, target * log_student, 0.0)).sum(1)
         divergence += torch.xlogy(tail, tail) - tail * log_outside
         kd_values = torch.where(has_target, temperature**2 * divergence, 0.0)
-        loss = (kd * kd_values + torch.where(has_target, ce, kd + ce) * ce_values).sum()
+        hard = torch.where(has_target, ce, kd + ce)  # [S]
+        loss = (kd * kd_values + hard * ce_values).sum()
+        ctx.mark_non_differentiable(kd_values, ce_values)
+        if p is None:
+            return loss, kd_values, ce_values
+        soft = kd * temperature * has_target.float()  # [S]
         # r/P; nothing where there is no tail, and P may be 0
         ratio = torch.where(tail > 0, (tail.log() - log_outside).exp(), 0.0)
-        ctx.save_for_backward(
-            logits, gold, held, inside, target, has_target, total, total_t, log_student, ratio
-        )
-        ctx.settings = kd, ce, temperature
-        ctx.mark_non_differentiable(kd_values, ce_values)
+        elsewhere = soft * (1 - ratio)  # of p_T, outside the ids
+        # At the ids the value is put in, not added to: r/P may be so large that nothing would be left of it.
+        is_gold = inside & (held == gold[:, None])
+        values = hard[:, None] * ((at_ids - total[:, None]).exp() - is_gold.float())
+        values += soft[:, None] * (log_student.exp() - target)
+        outside = hard * ((own - total).exp() - 1) + elsewhere * (own / temperature - total_t).exp()
+        own_value = torch.where(is_gold.any(1), (values * is_gold).sum(1), outside)
+        # Places of no id are the gold piece's, which is put in last.
+        ctx.places = torch.cat([torch.where(inside, held, gold[:, None]), gold[:, None]], 1)
+        ctx.values = torch.cat([torch.where(inside, values, own_value[:, None]), own_value[:, None]], 1)
+        ctx.gradient, ctx.tempered, ctx.hard, ctx.elsewhere = p, p_t, hard, elsewhere
+        ctx.dtype = logits.dtype
         return loss, kd_values, ce_values
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        logits, gold, held, inside, target, has_target, total, total_t, log_student, ratio = ctx.saved_tensors
-        kd, ce, temperature = ctx.settings
-        soft = grad_loss * kd * temperature * has_target.float()  # [S]
-        hard = grad_loss * torch.where(has_target, ce, kd + ce)  # [S]
-        elsewhere = soft * (1 - ratio)  # of p_T, outside the ids
-        gradient = torch.empty_like(logits)
-        # At the ids the value is put in, not added to: r/P may be so large that nothing would be left of it.
-        p = (logits.gather(1, held).float() - total[:, None]).exp()
-        values = hard[:, None] * p + soft[:, None] * (log_student.exp() - target)
-        empty = ~inside[:, 0]  # no ids at all: the place of the gold piece keeps what it has
-        spare = torch.where(empty, gold, held[:, 0])
-        at = torch.where(inside, held, spare[:, None])
-        own = logits.gather(1, gold[:, None]).squeeze(1).float()
-        own_value = hard * (own - total).exp() + elsewhere * (own / temperature - total_t).exp()
-        spare_value = torch.where(empty, own_value, values[:, 0])
-        values = torch.where(inside, values, spare_value[:, None])
-        for rows in row_chunks(len(logits), logits.shape[1], logits.device):
-            part = logits[rows].float()
-            student = (part - total[rows, None]).exp_()
-            if temperature == 1.0:
-                student.mul_((hard + elsewhere)[rows, None])
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            raise RuntimeError("the loss was sent backward before; compute it again")
+        hard, elsewhere = ctx.hard * grad_loss, ctx.elsewhere * grad_loss
+        for rows in row_chunks(*gradient.shape, gradient.device):
+            if ctx.tempered is None:
+                part = gradient[rows].float().mul_((hard + elsewhere)[rows, None])
             else:
-                tempered = part.div(temperature).sub_(total_t[rows, None]).exp_()
-                student.mul_(hard[rows, None]).addcmul_(tempered, elsewhere[rows, None])
-            student.scatter_(1, at[rows], values[rows])
-            student.scatter_add_(1, gold[rows, None], -hard[rows, None])
-            gradient[rows] = student
-        return gradient, None, None, None, None, None, None, None, None
+                part = gradient[rows].float().mul_(hard[rows, None])
+                part.addcmul_(ctx.tempered[rows].float(), elsewhere[rows, None])
+            part.scatter_(1, ctx.places[rows], (ctx.values * grad_loss)[rows])
+            if gradient.dtype != torch.float32:  # else `part` is its own memory
+                gradient[rows] = part
+        return gradient.to(ctx.dtype), None, None, None, None, None, None, None, None
+
+
+def _softmax(logits: Tensor, temperature: float, out: Tensor | None) -> Tensor:
+    """softmax(logits / temperature) by row into `out`; returns the log-sum-exps, float32 [S]."""
+    total = torch.empty(len(logits), device=logits.device)
+    for rows in row_chunks(*logits.shape, logits.device):
+        part = logits[rows].float()
+        if temperature != 1.0:
+            part = part / temperature
+        shares, total[rows] = softmax_and_total(part)
+        if out is not None:
+            out[rows] = shares
+    return total
 
 
 def _log_outside(

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from limbeck.errors import UserError
+from limbeck.teachers.attention import SHORT
 
 if TYPE_CHECKING:
     from limbeck.gloss.arranged import Packing
@@ -63,7 +64,7 @@ def packed_inputs(model: PreTrainedModel, packing: Packing) -> dict[str, Any]:
         UserError: an attention implementation that takes no mask of our own.
     """
     how = model.config._attn_implementation
-    if how not in ("sdpa", "eager"):
+    if how not in ("sdpa", SHORT, "eager"):
         raise UserError(f'the packed layout does not work with {how} attention; load the model with "sdpa"')
     visible = _visible(packing.segment)
     position = packing.position
@@ -85,9 +86,9 @@ def _visible(segment: torch.Tensor) -> torch.Tensor:
 
 
 def _as_mask(visible: torch.Tensor, how: str) -> torch.Tensor:
-    """[B, 1, L, L]: bool for sdpa; for eager attention, which adds it to its scores, float32."""
+    """[B, 1, L, L]: bool; for eager attention, which adds it to its scores, float32."""
     mask = visible[:, None]
-    if how == "sdpa":
+    if how != "eager":
         return mask
     lowest = torch.finfo(torch.float32).min
     return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, lowest)

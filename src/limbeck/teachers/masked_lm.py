@@ -18,6 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from limbeck.errors import UserError
 from limbeck.teachers import families, loading
+from limbeck.teachers.attention import use_short_attention
+from limbeck.teachers.padded_linear import pad_head
 
 # The CPU's matrix library prepares a kernel for every new shape, at the cost of a product or two. No two
 # batches have the same number of slots, so that number is rounded up for the head.
@@ -64,6 +66,8 @@ class MaskedLM(nn.Module):
         head.register_forward_pre_hook(self._gather)
         for parameter in families.unused_parameters(model):
             parameter.requires_grad_(False)  # contract 1: DDP waits for gradients that never come
+        use_short_attention(model)
+        pad_head(model)
         self._fixed = families.fixed_inputs(model)
         self._attends = families.takes_attention_mask(model)
 
