@@ -110,8 +110,10 @@ def gloss_tables(results: Mapping[str, Any]) -> Iterator[Table]:
         ["instances", f"{valid['instances']:,} of {', '.join(valid['sources'])}"],
     ]
     yield f"{results['method']}, development set", [], rows
-    if results["words"] is not None:
-        yield ("Masked words of held-out text, in nats per word", *table(results["words"]))
+    texts = {"words": "held-out text", "gloss_words": "the development set's contexts and glosses"}
+    for name, what in texts.items():
+        if results[name] is not None:
+            yield (f"Masked words of {what}, in nats per word", *table(results[name]))
     each = f"{train['candidates_per_instance']:.2f} candidates each"
     used = f"{train['used']:,} instances, {train['epochs']:.2f} times; {each}"
     yield f"Run {results['name']}", [], [["trained on", used], *_cost(results["cost"])]

@@ -175,7 +175,7 @@ class _FusedSlotLoss(torch.autograd.Function):
 
 
 def softmax_and_total(part: Tensor) -> tuple[Tensor, Tensor]:
-    """softmax [n, V] of float32 rows, and their log-sum-exps [n], found at the largest share.
+    """The softmax [n, V] of float32 rows, and their log-sum-exps [n], found at the largest share.
 
     A third of what softmax and log_softmax cost together; `torch.logsumexp` alone takes twice a softmax.
     """

@@ -67,7 +67,7 @@ class _SparseSlotLoss(torch.autograd.Function):
         ce: float,
         temperature: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        slots, width = logits.shape
+        width = logits.shape[1]
         inside = ids < width
         held = ids.clamp_max(width - 1)
         p, p_t = None, None
@@ -113,7 +113,7 @@ class _SparseSlotLoss(torch.autograd.Function):
         if gradient is None:
             raise RuntimeError("the loss was sent backward before; compute it again")
         hard, elsewhere = ctx.hard * grad_loss, ctx.elsewhere * grad_loss
-        for rows in row_chunks(*gradient.shape, gradient.device):
+        for rows in row_chunks(len(gradient), gradient.shape[1], gradient.device):
             if ctx.tempered is None:
                 part = gradient[rows].float().mul_((hard + elsewhere)[rows, None])
             else:
@@ -128,7 +128,7 @@ class _SparseSlotLoss(torch.autograd.Function):
 def _softmax(logits: Tensor, temperature: float, out: Tensor | None) -> Tensor:
     """softmax(logits / temperature) by row into `out`; returns the log-sum-exps, float32 [S]."""
     total = torch.empty(len(logits), device=logits.device)
-    for rows in row_chunks(*logits.shape, logits.device):
+    for rows in row_chunks(len(logits), logits.shape[1], logits.device):
         part = logits[rows].float()
         if temperature != 1.0:
             part = part / temperature

@@ -21,6 +21,7 @@ from limbeck.gloss.layout import GlossBatch, Layout
 from limbeck.gloss.settings import GlossSettings
 from limbeck.teachers import families as lm_families
 from limbeck.teachers import loading
+from limbeck.teachers.attention import use_short_attention
 from limbeck.teachers.masked_lm import MaskedLM, resolve_device
 
 DROPOUT = 0.2
@@ -76,6 +77,7 @@ class GlossModel(nn.Module):
                 f"a {type(model).__name__} without a masked-LM head cannot be trained on masked words; take "
                 "a masked language model, or set gloss.masked = false"
             )
+        use_short_attention(model)
         # One of the two holds the model: a module registered twice has every weight twice in its state.
         self.masked = None if is_headless(model) else MaskedLM(model, encoder.tokenizer.mask_id)
         self.alone = model if self.masked is None else None

@@ -58,14 +58,16 @@ def learn_senses(
 
 
 def _summary(result: dict[str, Any]) -> dict[str, Any]:
-    before, after = (model["headline"]["nats"] for model in result["words"]["models"])
     valid = result["valid"]
+    nats = {
+        name: [model["headline"]["nats"] for model in result[name]["models"]]
+        for name in ("words", "gloss_words")
+    }
     return {
         "instances": valid["instances"],
         "f1": valid["f1"],
         "baselines": valid["baselines"],
-        "nats_before": before,
-        "nats_after": after,
+        "nats": {name: {"before": before, "after": after} for name, (before, after) in nats.items()},
     }
 
 
@@ -75,14 +77,15 @@ def _quality(found: dict[str, Any]) -> dict[str, Any]:
     rows = [
         ["chance", f"{some['baselines'][RANDOM]:.1%}", "", ""],
         ["WordNet's first sense", f"{some['baselines'][FIRST]:.1%}", "", ""],
+        ["the student before", "", *(f"{nats['before']:.3f}" for nats in some["nats"].values())],
     ]
     for name, one in summaries.items():
         rows.append(
-            [TITLES[name], f"{one['f1']:.1%}", f"{one['nats_before']:.3f}", f"{one['nats_after']:.3f}"]
+            [TITLES[name], f"{one['f1']:.1%}", *(f"{nats['after']:.3f}" for nats in one["nats"].values())]
         )
     return {
         "title": f"Word senses: F1 on {some['instances']:,} words in usage examples of held-out synsets",
-        "columns": ["", "F1", "nats per masked word before", "after"],
+        "columns": ["", "F1", "nats per masked word: entries", "glosses and examples apart"],
         "rows": rows,
     }
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -25,9 +25,6 @@ from limbeck.tasks.wsd_score import Gold, Marks, measure
 from limbeck.teachers.masked_lm import load_masked_lm
 from limbeck.text.pieces import PieceTokenizer
 from limbeck.training.loop import TrainResult
-
-if TYPE_CHECKING:
-    from limbeck.text.corpus import Corpus
 
 VERSION = 1
 LEAST = 1e-12
@@ -88,7 +85,7 @@ def gloss_results(
             {"name": p.teacher.name, "temperature": p.teacher.temperature, "prior": p.prior}
             for p in made.placed
         ],
-        "words": words(made, folder, progress),
+        **words(made, folder, progress),
         "cost": {
             "steps": result.steps,
             "seconds": result.seconds,
@@ -140,9 +137,12 @@ def method(made: GlossAssembled) -> str:
 
 
 def baselines(made: GlossAssembled) -> dict[str, float]:
-    """F1 of the lexicon's first sense, and what chance is expected to get, on the development set."""
+    """F1 of the lexicon's first sense, and what chance is expected to get, on the development set.
+
+    They choose among the candidates that the model has.
+    """
     gold = Gold.of(((one.id, one.pos, one.gold) for one in made.valid), None)
-    senses = [candidates(made.lexicon, one, "gold") for one in made.valid]
+    senses = [candidates(made.lexicon, one, made.section.candidates) for one in made.valid]
     first = {one.id: first_sense(some) for one, some in zip(made.valid, senses, strict=True)}
     measured = measure(gold, Marks.of(gold, first), replicates=0)
     assert measured is not None
@@ -150,13 +150,14 @@ def baselines(made: GlossAssembled) -> dict[str, float]:
     return {FIRST: measured["f1"], RANDOM: sum(chance) / len(chance)}
 
 
-def words(made: GlossAssembled, folder: Path, progress: Progress | None) -> dict[str, Any] | None:
+def words(made: GlossAssembled, folder: Path, progress: Progress | None) -> dict[str, Any]:
     """Nats per masked word before and after, as `limbeck eval mlm`; None for a model that never had a head.
 
-    On the recipe's `text.valid`, or for a recipe without text on the development set's contexts and glosses.
+    `words`: on the recipe's `text.valid`, None without one; `gloss_words`: on the contexts and glosses of the
+    development set, which are of the kind that LMGC-M learns from.
     """
     if is_headless(made.model):
-        return None
+        return {"words": None, "gloss_words": None}
     before = folder / "head" / "model" if (folder / "head").is_dir() else made.init
     compared = []
     for name, path in (("before", before), ("after", folder / "model")):
@@ -169,8 +170,8 @@ def words(made: GlossAssembled, folder: Path, progress: Progress | None) -> dict
         seed=EVALUATION_SEED,
         device=made.section.device,
     )
-    return evaluate_models(compared, _held_out(made), settings, progress)
-
-
-def _held_out(made: GlossAssembled) -> Corpus:
-    return made.valid_corpus() if made.recipe.text is None else read_text(made.recipe)[1]
+    text = None if made.recipe.text is None else read_text(made.recipe)[1]
+    return {
+        "words": None if text is None else evaluate_models(compared, text, settings, progress),
+        "gloss_words": evaluate_models(compared, made.valid_corpus(), settings, progress),
+    }

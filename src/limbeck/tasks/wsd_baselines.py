@@ -14,9 +14,14 @@ FIRST, FREQUENT, RANDOM = "first_sense", "most_frequent_sense", "random"
 def first_sense(senses: Sequence[Sense]) -> tuple[str, ...]:
     """The key of the sense that the lexicon lists first; empty without senses.
 
-    senses: those of the gold part of speech, in the lexicon's order.
+    senses: in the lexicon's order. Of several parts of speech, each of which has its own order, the most
+    frequent of the first ones.
     """
-    return (senses[0].key,) if senses else ()
+    firsts: dict[str, Sense] = {}
+    for sense in senses:
+        firsts.setdefault(sense.pos, sense)
+    first = max(firsts.values(), key=lambda sense: sense.frequency, default=None)
+    return () if first is None else (first.key,)
 
 
 def most_frequent_sense(senses: Sequence[Sense], counts: Mapping[str, int]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ _WIDE = 4096
 
 
 def aligned_empty(like: Tensor, rows: int, width: int) -> Tensor:
-    """[rows, width] of the type and device of `like`, uninitialised, each row at the start of a cache line."""
+    """[rows, width] of the type and device of `like`, uninitialised; each row starts a cache line."""
     return like.new_empty(rows, -(-width // _FLOATS) * _FLOATS)[:, :width]
 
 
@@ -63,6 +63,6 @@ class _Padded(torch.autograd.Function):
 
 def pad_head(model: PreTrainedModel) -> None:
     """Makes a wide masked-LM head a `PaddedLinear`; names, shapes and tied weights stay."""
-    head = model.get_output_embeddings()
+    head: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if type(head) is nn.Linear and head.out_features >= _WIDE and head.out_features % _FLOATS:
         head.__class__ = PaddedLinear
