@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import torch
 from safetensors.torch import save_file
 
 from limbeck.errors import TrainingDiverged, UserError
+from limbeck.pipeline.store import build
 from limbeck.processes import watch
 from limbeck.processes.together import together
+from limbeck.recipe import load_recipe
 from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm
 from limbeck.terminal import work
 from limbeck.training.engine import Engine
 from limbeck.training.optimiser import trainable
 from limbeck.training.sharding import whole
+from tests.tiny_store import small_chunks
 from tests.tiny_training import Settings, Source, make_net, run_tiny, tiny_step
 
 SGD = Settings(steps=5, warmup=0.0, schedule="constant", learning_rate=0.1, clip=0.5, save_every=0)
@@ -149,3 +153,15 @@ def family(folder: str, name: str, sharding: str) -> None:
         if sharding == "fsdp":
             shares = [p.to_local().numel() for p in prepared.trained.parameters()]
             assert sum(shares) < 0.75 * sum(p.numel() for p in module.parameters())
+
+
+def store(recipe: str, folder: str, killed_at: str) -> None:
+    """Builds stores of small chunks; process 1 dies at this passage of the first one, unless it is 0."""
+    with work(several=True), together() as group, small_chunks():
+
+        def beats(what: str, done: int, total: int) -> None:
+            if group.rank == 1 and what.startswith("storing") and 0 < int(killed_at) <= done:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        made = build(load_recipe(Path(recipe), [f"distill.store={folder}"]), progress=beats)
+        assert all(store["complete"] for store in made["stores"])

@@ -20,6 +20,7 @@ from limbeck.teachers.store_chunk import Head
 from limbeck.teachers.store_files import shard_of
 from limbeck.teachers.store_format import Layout
 from limbeck.teachers.store_top import likeliest, said, summarise
+from tests.many_processes import Starter
 from tests.tiny_store import contents, make_home, small_chunks
 
 HERE = Path(__file__).parent
@@ -54,6 +55,24 @@ def test_killed_or_in_shards_a_store_ends_with_the_same_bytes(home: Path) -> Non
     for other in (killed, shards):
         assert whole.keys() == other.keys(), "nothing half written is left"
         assert [name for name in whole if whole[name] != other[name]] == []
+
+
+def test_processes_together_build_the_bytes_of_one_and_go_on_after_a_death(
+    home: Path, chunks: None, many: Starter, tmp_path: Path
+) -> None:
+    recipe = home / "recipe.toml"
+    build(load_recipe(recipe, [f"distill.store={tmp_path / 'one'}"]))
+    done = many.run(recipe, tmp_path / "two", "0", job="store")
+    assert done.codes == [0, 0], done.err
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    died = many.run(recipe, tmp_path / "died", "1", job="store")
+    assert died.codes == [1, -9], died.err
+    assert len(died.lines) == 1
+    assert "process 1" in died.lines[0]
+    there = contents(tmp_path / "died")
+    assert 0 < len([name for name in there if "/chunks/" in name]) < 10
+    assert many.run(recipe, tmp_path / "died", "0", job="store", world=3).codes == [0, 0, 0]
+    assert contents(tmp_path / "died") == contents(tmp_path / "one")
 
 
 def test_a_second_worker_on_the_same_chunks_is_refused(home: Path, chunks: None) -> None:

@@ -37,9 +37,10 @@ def build(
 ) -> None:
     """Run a recipe's teachers over its text and keep their predictions.
 
-    The same command goes on with a store that was stopped, and makes damaged parts again.
+    The same command goes on with a store that was stopped, and makes damaged parts again. Under torchrun each
+    process builds its part.
     """
-    with work(verbose) as progress:
+    with work(verbose, several=True) as progress:
         from limbeck.recipe import load_recipe
 
         share = _shard(shard)

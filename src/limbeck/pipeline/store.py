@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from limbeck.errors import UserError
 from limbeck.pipeline.assemble import Progress, read_text
 from limbeck.pipeline.store_header import Job, prepare_store
 from limbeck.pipeline.stored import WORDS, folder_of, words_file
+from limbeck.processes.together import together
 from limbeck.recipe import Recipe, TeacherSection
 from limbeck.teachers.store import Store
 from limbeck.teachers.store_build import build_chunks
@@ -37,11 +39,11 @@ def build(
 ) -> dict[str, Any]:
     """Builds the stores of a recipe's teachers, one after the other, or goes on with them.
 
-    Chunks that are whole are left alone, damaged ones made again.
+    Chunks that are whole are left alone, damaged ones made again. Under torchrun each process has its part.
 
     Args:
-        teacher: only this one's. shard: `(i, n)`, the i-th of n shares of each store's chunks. rebuild: a
-            store that was built otherwise is deleted first.
+        teacher: only this one's. shard: `(i, n)`, the i-th of n shares of each store's chunks, which the
+            processes of a run divide among them. rebuild: a store that was built otherwise is deleted first.
 
     Returns:
         JSON-ready: `stores`, as `info`.
@@ -53,13 +55,18 @@ def build(
     shard_of(0, *shard)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    train, valid = read_text(recipe, progress)
     made = []
-    for spec in chosen:
-        job = Job(recipe, spec, train, valid)
-        build_one(job, shard, rebuild=rebuild, progress=progress)
-        made.append(describe(job.folder))
-        del job  # with its teacher: one is in memory at a time
+    with together() as group:
+        mine = (shard[0] - 1) * group.world + group.rank + 1, shard[1] * group.world
+        train, valid = read_text(recipe, progress)
+        for spec in chosen:
+            job = Job(recipe, spec, train, valid)
+            if rebuild:
+                group.from_main(partial(clear, job.folder))
+            build_one(job, mine, progress=progress)
+            group.meet()
+            made.append(describe(job.folder))
+            del job  # with its teacher: one is in memory at a time
     return {"stores": made}
 
 
@@ -81,7 +88,7 @@ def teachers_of(recipe: Recipe, name: str | None) -> Sequence[TeacherSection]:
     return found
 
 
-def build_one(job: Job, shard: Shard, *, rebuild: bool = False, progress: Progress | None = None) -> None:
+def build_one(job: Job, shard: Shard, *, progress: Progress | None = None) -> None:
     """One teacher's store, or a shard of it.
 
     Raises:
@@ -90,10 +97,6 @@ def build_one(job: Job, shard: Shard, *, rebuild: bool = False, progress: Progre
     folder = job.folder
     with Lock(folder) as lock:
         lock.header()
-        if rebuild:
-            if not lock.alone():
-                raise UserError(f"store {folder}: another process builds it; wait for it")
-            _delete(folder)
         header = prepare_store(job, progress)
         every = places(header.plan, header.variants)
         mine = shard_of(len(every), *shard)
@@ -122,12 +125,20 @@ def _run(job: Job, folder: Path, plan: Plan, todo: list[Place], progress: Progre
     build_chunks(folder, plan, job.teacher, Store(folder).tokenizer, texts, todo, progress)
 
 
-def _delete(folder: Path) -> None:
-    """Empties a store's folder of what is the store's; the header first, so that none takes it for whole."""
-    for name in (HEADER, PASSAGES, WORDS):
-        (folder / name).unlink(missing_ok=True)
-    for name in (TOKENIZER, CHUNKS):
-        shutil.rmtree(folder / name, ignore_errors=True)
+def clear(folder: Path) -> None:
+    """Empties a store's folder of what is the store's; the header first, so that none takes it for whole.
+
+    Raises:
+        UserError: it is being built.
+    """
+    with Lock(folder) as lock:
+        lock.header()
+        if not lock.alone():
+            raise UserError(f"store {folder}: another process builds it; wait for it")
+        for name in (HEADER, PASSAGES, WORDS):
+            (folder / name).unlink(missing_ok=True)
+        for name in (TOKENIZER, CHUNKS):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def folders(place: Path | Recipe, teacher: str | None) -> list[Path]:
