@@ -2,10 +2,11 @@
 
     python benchmarks/wsd.py                              # a part of SemCor: about an hour on 2 cores
     python benchmarks/wsd.py --part full --epochs 3 --seeds 1 2 3 --set gloss.tokens=32768     # with a GPU
-    python benchmarks/wsd.py --only student [--student runs/demo/student/model]
+    python benchmarks/wsd.py --only student --seeds 11 12 13     # students of benchmarks/first.py domains
 
 `minilm`: all-MiniLM-L6-v2 under four variants, on the same part of SemCor, the checkpoint chosen on
-SemEval-2007. `student`: the demo's student after LMGC, LMGC-M and its cohesive form on WordNet's examples.
+SemEval-2007. `student`: the 2x128 student that `margin` has taught, that of each seed, after LMGC, LMGC-M and
+its cohesive form on WordNet's examples.
 Every variant is a run of `limbeck gloss` in benchmarks/wsd/scratch, measured by `limbeck eval wsd`; the same
 command goes on where it was. Writes benchmarks/results/wsd.json (benchmarks/wsd_page.py makes
 docs/results/wsd.md of it); what another call has measured stays in it. Needs the `bench` extra, WordNet 3.0,
@@ -36,6 +37,7 @@ from limbeck.run import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "benchmarks" / "wsd"
+STUDENT = str(ROOT / "benchmarks" / "first" / "scratch" / "domains-2x128-1000-{seed}" / "margin")
 # SemCor's instances with a choice, to spread the measurements on the development set over a run.
 POLYSEMOUS = 187_000
 
@@ -89,7 +91,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--epochs", type=float, default=1.0, help="times through it")
     add("--seeds", type=int, nargs="+", default=[1])
     add("--evaluations", type=int, default=3, help="measurements on SemEval-2007 in a run")
-    add("--student", type=Path, help="model folder of the demo's student (default runs/demo/student/model)")
+    add("--student", default=STUDENT, help="model folder of the student, with {seed} in it")
     add("--data", type=Path, default=DATA / "wsd", help="SemCor and the evaluation sets")
     add("--sets", nargs="+", default=[], help="sets to measure on (default: all)")
     add("--model", type=Path, default=MINILM, help="folder of the encoder (default all-MiniLM-L6-v2)")
@@ -101,7 +103,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--json", type=Path, default=ROOT / "benchmarks" / "results" / "wsd.json")
     given = parser.parse_args(arguments)
     # Paths of the command line start here, those of a recipe from its folder.
-    given.student = (given.student or ROOT / "runs" / "demo" / "student" / "model").absolute()
+    given.student = str(Path(given.student).absolute())
     given.data, given.model = given.data.absolute(), given.model.absolute()
     return given
 
@@ -127,10 +129,13 @@ def overrides(group: str, variant: Variant, seed: int, given: argparse.Namespace
             f"gloss.eval_every={math.ceil(steps / given.evaluations)}",
         ]
     else:
-        demo = given.student.parents[1]
-        found += [f"gloss.init={given.student}"]
-        found += [f"teachers.{name}.model={demo / name / 'model'}" for name in ("nouns", "others")]
+        found += [f"gloss.init={student_of(seed, given)}"]
     return [*found, *variant.overrides, *given.set]
+
+
+def student_of(seed: int, given: argparse.Namespace) -> Path:
+    """The student's model folder; beside it lies what its teachers were calibrated to."""
+    return Path(given.student.format(seed=seed))
 
 
 def labelled(data: Path, name: str) -> str:
@@ -155,7 +160,7 @@ def trained(group: str, name: str, seed: int, given: argparse.Namespace) -> tupl
     results = gloss(
         recipe,
         folder_of(group, name, seed, given),
-        student=given.student.parent if group == "student" else None,
+        student=student_of(seed, given).parent if group == "student" else None,
         resume_hint=shlex.join([sys.executable, *sys.argv]),
     )
     return recipe, results
@@ -216,8 +221,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for group, variants in GROUPS.items():
         names = [name for name in variants if name in (given.variants or variants)]
         if given.only in (None, group) and names:
-            if group == "student" and given.only is None and not given.student.is_dir():
-                say(f"no student in {given.student}: `limbeck demo` makes one, or name it with --student")
+            absent = [s for s in given.seeds if not student_of(s, given).is_dir()]
+            if group == "student" and given.only is None and absent:
+                say(
+                    f"no student {given.student} of seed {absent[0]}: `benchmarks/first.py domains` makes them"
+                )
                 continue
             study(group, names, given, result)
 

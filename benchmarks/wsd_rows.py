@@ -57,8 +57,8 @@ def row(results: Row, measured: Row) -> Row:
         results: of `limbeck gloss`. measured: of `evaluation`.
     """
     kept = {name: results[name] for name in ("method", "model", "train", "valid", "cost", "teachers")}
-    words = results["words"] and _words(results["words"])
-    return kept | {"words": words} | {k: v for k, v in measured.items() if k != "baselines"}
+    words = {name: results[name] and _words(results[name]) for name in ("words", "gloss_words")}
+    return kept | words | {k: v for k, v in measured.items() if k != "baselines"}
 
 
 def _words(words: Row) -> Row:

@@ -126,12 +126,23 @@ def cost(group: Row) -> str:
 
 
 def nats(group: Row) -> str:
-    """The language model before and after."""
-    rows = []
-    for name, runs in group["variants"].items():
-        for seed, run in runs.items():
-            words = run["words"]["headline"]
-            added = _difference(words["difference"], words["difference_interval"], "+.3f")
-            best = f"{100 * run['valid']['best_f1']:.2f}"
-            rows.append([TITLES[name], seed, f"{words['before']:.3f}", f"{words['after']:.3f}", added, best])
-    return _table(["", "seed", "nats before", "nats after", "added [95%]", "F1 on SE07, best"], rows)
+    """The language model before and after, seed by seed and on average."""
+    tables = []
+    for kind, text in (
+        ("words", "held-out running text"),
+        ("gloss_words", "SE07 and the glosses of its senses"),
+    ):
+        rows = []
+        for name, runs in group["variants"].items():
+            found = [run[kind]["headline"] for run in runs.values()]
+            for seed, words in zip(runs, found, strict=True):
+                added = _difference(words["difference"], words["difference_interval"], "+.3f")
+                rows.append([TITLES[name], seed, f"{words['before']:.3f}", f"{words['after']:.3f}", added])
+            if len(found) > 1:
+                each = [words["difference"] for words in found]
+                added = f"{statistics.mean(each):+.3f} ± {statistics.stdev(each):.3f}"
+                means = (statistics.mean(words[when] for words in found) for when in ("before", "after"))
+                rows.append([TITLES[name], "mean", *(f"{mean:.3f}" for mean in means), f"**{added}**"])
+        head = ["", "seed", "nats before", "nats after", "added [95%]"]
+        tables.append(f"On {text}, {found[0]['words']:,} words:\n\n" + _table(head, rows))
+    return "\n\n".join(tables)

@@ -100,15 +100,14 @@ def test_the_variants_and_their_page(data: Path, checkpoint: Checkpoint) -> None
 
 
 def test_a_student_before_and_after(data: Path, checkpoint: Checkpoint) -> None:
-    demo = data.parent / "demo"
-    for number, name in enumerate(("student", "nouns", "others")):
-        source = checkpoint("bert", texts=TRAINING_TEXT, vocabulary=500, seed=number)
-        (demo / name).mkdir(parents=True)
-        (demo / name / "model").symlink_to(source)
+    models = [checkpoint("bert", texts=TRAINING_TEXT, vocabulary=500, seed=number) for number in range(3)]
+    (data.parent / "first-1").symlink_to(models[0])
     write_text(data.parent)
-    text = [f'text.{part}=["{data.parent / part}.txt"]' for part in ("train", "valid")]
-    sets = [word for field in (*text, "gloss.eval_every=2") for word in ("--set", field)]
-    words = "--only", "student", "--student", str(demo / "student" / "model"), *sets
+    fields = [f'text.{part}=["{data.parent / part}.txt"]' for part in ("train", "valid")]
+    teachers = zip(("encyclopedia", "fiction"), models[1:], strict=True)
+    fields += [f"teachers.{name}.model={model}" for name, model in teachers]
+    sets = [word for field in (*fields, "gloss.eval_every=2") for word in ("--set", field)]
+    words = "--only", "student", "--student", str(data.parent / "first-{seed}"), *sets
     (group,) = study(data, *words)["groups"]
     methods = {name: runs["1"]["method"] for name, runs in group["variants"].items()}
     assert methods == {"lmgc": "LMGC", "lmgcm": "LMGC-M", "cohesive": "cohesive LMGC-M"}
