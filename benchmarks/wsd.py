@@ -223,9 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.only in (None, group) and names:
             absent = [s for s in given.seeds if not student_of(s, given).is_dir()]
             if group == "student" and given.only is None and absent:
-                say(
-                    f"no student {given.student} of seed {absent[0]}: `benchmarks/first.py domains` makes them"
-                )
+                say(f"no {student_of(absent[0], given)}: `benchmarks/first.py domains` makes it")
                 continue
             study(group, names, given, result)
 
