@@ -105,10 +105,11 @@ def _student(group: Row) -> str:
     some = next(iter(next(iter(group["variants"].values())).values()))
     millions = some["model"]["parameters"] / 1e6
     text = f"""The student of [first.md](first.md) that `margin` has taught, {millions:.1f}M parameters,
-        another one for each seed, and the same teachers: {setting["steps"]} steps of {setting["batch"]} instances
-        of WordNet's usage examples ({some["train"]["used"]:,} in all), learning rate {setting["learning_rate"]:g}, {setting["precision"]}, {_seeds(group)}. LMGC learns glosses alone;
-        LMGC-M predicts masked words as well; the cohesive form has the teachers' targets there. Nats per
-        masked word (lower is better), over words that are one piece. {machine(group["environment"])}."""
+        another one for each seed, and the same teachers: {setting["steps"]} steps of {setting["batch"]}
+        of {some["train"]["used"]:,} usage examples of WordNet, learning rate {setting["learning_rate"]:g},
+        {setting["precision"]}, {_seeds(group)}. LMGC learns glosses alone; LMGC-M predicts masked words as
+        well; the cohesive form has the teachers' targets there. Nats per masked word (lower is better), over
+        words that are one piece. {machine(group["environment"])}."""
     tables = nats(group), by_set(group), by_part(group), compared(group), cost(group)
     return "\n\n".join([_fill(text), *tables])
 

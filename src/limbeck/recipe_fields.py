@@ -87,7 +87,8 @@ class TextSection(Section):
     """The text to train on and the text to measure on."""
 
     train: Texts = field(
-        'Training text: files, folders, patterns, compressed or not (.zst .gz .xz), or "wordnet:noun/train".',
+        'Training text: files, folders, patterns, compressed or not (.zst .gz .xz), addresses ("s3://..."), '
+        'datasets ("hf:DATASET/CONFIG:SPLIT:COLUMN"), or "wordnet:noun/train".',
         affects="contents",
         example=("corpus/*.txt",),
     )

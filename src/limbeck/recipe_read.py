@@ -117,7 +117,7 @@ def _join(folder: Path, name: str) -> str:
 
 
 def _text_path(name: str, folder: Path) -> str:
-    if name.startswith("wordnet:"):
+    if name.startswith(("wordnet:", "hf:")) or "://" in name:
         return name
     if glob.has_magic(name) and not os.path.isabs(Path(name).expanduser()):
         return os.path.join(glob.escape(str(folder)), name)

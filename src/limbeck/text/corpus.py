@@ -113,8 +113,9 @@ def build_corpus(
     """Reads text into passages, or opens what an earlier call made of the same text with the same settings.
 
     Args:
-        patterns: files, folders, patterns, compressed files (.zst .gz .xz), or `wordnet:` with parts of
-            speech and `/train` or `/valid`, such as `wordnet:verb,adj/valid`.
+        patterns: files, folders, patterns, compressed files (.zst .gz .xz), addresses and datasets
+            (text/remote.py), or `wordnet:` with parts of speech and `/train` or `/valid`, such as
+            `wordnet:verb,adj/valid`.
         base: folder that relative patterns start at.
         words: most words of a passage, up to 60,000. A passage has at most 60,000 characters as well.
         min_words: passages of fewer words are dropped and counted.
@@ -127,7 +128,7 @@ def build_corpus(
         UserError: no text there, text that cannot be read (see `readers`), no passage long enough, full disk.
     """
     assert 1 <= min_words <= words <= LONGEST_PASSAGE
-    sources = find_sources(patterns, base, label)
+    sources = find_sources(patterns, base, label, cache)
     settings = [FORMAT_VERSION, WORD_RULE_VERSION, words, min_words, on_error, contents_digest(sources)]
     fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     folder = cache / f"corpus-{fingerprint[:20]}"

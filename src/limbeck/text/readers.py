@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from limbeck.errors import UserError
+from limbeck.files import cache_dir
 from limbeck.lexicon.wordnet import POS_FILES, Synset, find_wordnet, synsets
+from limbeck.text.remote import fetch, is_remote
 
 OnError = Literal["stop", "skip"]
 """What is done about a line that is not valid UTF-8, and about a run of more than `LONGEST` characters
@@ -87,13 +89,14 @@ class Source:
         return _split(_decoded(self.path, self.kind, on_error, counts), self.path, on_error, counts)
 
 
-def find_sources(patterns: Sequence[str], base: Path, label: str) -> list[Source]:
+def find_sources(patterns: Sequence[str], base: Path, label: str, cache: Path | None = None) -> list[Source]:
     """Turns what the user wrote into sources, in that order; files of a pattern or folder by their names.
 
-    A file that two patterns name is taken once.
+    A file that two patterns name is taken once. `cache`: folder for what is fetched from elsewhere.
 
     Raises:
-        UserError: nothing given, nothing found, not a plain file, or a `wordnet:` that is not understood.
+        UserError: nothing given, nothing found, not a plain file, a `wordnet:` that is not understood, what
+            `remote.fetch` raises.
     """
     if not patterns:
         raise UserError(f"{label} names no text; give it files, folders, patterns or {WORDNET!r}")
@@ -102,7 +105,11 @@ def find_sources(patterns: Sequence[str], base: Path, label: str) -> list[Source
         if pattern.startswith(WORDNET):
             found.setdefault(pattern, _wordnet_source(pattern, label))
             continue
-        for path in _matches(pattern, base, label):
+        remote = is_remote(pattern)
+        paths = (
+            fetch(pattern, cache or cache_dir() / "text", label) if remote else _matches(pattern, base, label)
+        )
+        for path in paths:
             kind = _KINDS.get(path.suffix.lower(), "plain")
             found.setdefault(path.resolve(), Source(path, kind, pattern))
     return list(found.values())
