@@ -16,7 +16,7 @@ from limbeck.teachers.attention import SHORT, short_attention
 from limbeck.teachers.masked_lm import MaskedLM
 from limbeck.teachers.padded_linear import PaddedLinear, aligned_empty
 
-SHAPE = (2, 3, 20, 8)
+SHAPE = (2, 3, 20, 10)
 
 
 def qkv(dtype=torch.bfloat16, shape=SHAPE):
@@ -34,7 +34,7 @@ def a_mask():
 def test_the_same_as_sdpa_forward_and_backward(mask, scaling):
     module = SimpleNamespace(is_causal=False)
     exact = [x.detach().double().requires_grad_() for x in qkv()]
-    weight = torch.randn(2, 20, 3, 8, generator=torch.Generator().manual_seed(2))
+    weight = torch.randn(2, 20, 3, 10, generator=torch.Generator().manual_seed(2))
     wanted, _ = sdpa_attention_forward(module, *exact, mask, scaling=scaling, is_causal=False)
     (wanted * weight).sum().backward()
     ours = qkv()
@@ -51,7 +51,7 @@ def test_the_same_as_sdpa_forward_and_backward(mask, scaling):
     ("dtype", "length", "more", "mask"),
     [
         (torch.float32, 20, {}, None),
-        (torch.bfloat16, 257, {}, None),
+        (torch.bfloat16, 21, {}, None),  # twice the width of a head is 20
         (torch.bfloat16, 20, {"is_causal": True}, None),
         (torch.bfloat16, 20, {}, torch.zeros(2, 1, 20, 20, dtype=torch.bfloat16)),
     ],
@@ -66,9 +66,12 @@ def test_what_it_is_not_for_goes_to_sdpa(monkeypatch, dtype, length, more, mask)
     monkeypatch.setattr(attention, "sdpa_attention_forward", sdpa)
     module = SimpleNamespace(is_causal=False)
     with torch.no_grad():
-        short_attention(module, *qkv(dtype, (2, 3, length, 8)), mask, **more)
-        short_attention(module, *qkv(), None)  # and this is
-    assert len(asked) == 1
+        short_attention(module, *(x.detach() for x in qkv(dtype, (2, 3, length, 10))), mask, **more)
+        short_attention(module, *(x.detach() for x in qkv()), None)  # these are its own
+        short_attention(module, *qkv(shape=(2, 3, 192, 10)), None)
+        assert len(asked) == 1
+        short_attention(module, *qkv(shape=(2, 3, 193, 10)), None)
+    assert len(asked) == 2
 
 
 def test_dropout_drops_shares_and_keeps_their_mean():
