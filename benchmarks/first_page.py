@@ -13,6 +13,7 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
+SIZE = "2x128"  # of the recipes as they stand
 TITLES = {
     "wordnet": "Two halves of WordNet",
     "domains": "Encyclopedia and fiction",
@@ -94,6 +95,15 @@ def section(result: dict[str, Any], folder: Path) -> list[str]:
     )
     sees = {"bert": "80/10/10 as well"}.get(result["distill"]["student_sees"], "the mask")
     words = ", ".join(f"{count:,} on {text}" for text, count in result["masked_words"].items())
+    changed = (
+        ""
+        if size == SIZE
+        else "".join(
+            f" --set {table}.{name}={result[table][name]}"
+            for table, names in (("student", ("layers", "hidden")), ("train", ("steps", "learning_rate")))
+            for name in names
+        )
+    )
     versions = environment["versions"]
     return [
         f"## {TITLES[setting]}, student {size.replace('x', '×')}",
@@ -115,7 +125,7 @@ def section(result: dict[str, Any], folder: Path) -> list[str]:
         *weights(result),
         "",
         f"{environment['processor']}, {environment['cores']} cores; torch {versions['torch']}, transformers",
-        f"{versions['transformers']}. Again: `python benchmarks/first.py {setting}`.",
+        f"{versions['transformers']}. Again: `python benchmarks/first.py {setting}{changed}`.",
         "",
     ]
 

@@ -1,4 +1,4 @@
-"""Writes docs/results/wsd.md from wsd.json and gloss.json in benchmarks/results.
+"""Writes docs/results/wsd.md from wsd.json, gloss.json and wsd-notes.md in benchmarks/results.
 
 What is not measured yet is said, with the command that measures it.
 """
@@ -34,15 +34,15 @@ HEADINGS = {
 }
 
 
-def page(study: Row | None, speed: Row | None) -> str:
-    """The page, from the two results; None: not measured."""
+def page(study: Row | None, speed: Row | None, notes: str = "") -> str:
+    """The page, from the two results (None: not measured) and what there is to say of them."""
     groups: list[Row] = [] if study is None else study["groups"]
     parts = ["# Word sense disambiguation", _fill(SOURCE), _aims(groups, speed)]
     for name, heading in HEADINGS.items():
         here = [SECTIONS[name](group) for group in groups if group["name"] == name]
         parts += [heading, *(here or [_absent(f"wsd.py --only {name}")])]
     parts += ["## Speed", _absent("gloss.py") if speed is None else section(speed)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *([notes.strip()] if notes else [])]) + "\n"
 
 
 def _absent(script: str) -> str:
@@ -125,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     files = given.results / "wsd.json", given.results / "gloss.json"
     found = [json.loads(f.read_text(encoding="utf-8")) if f.is_file() else None for f in files]
-    atomic_write(given.page, page(*found))
+    notes = given.results / "wsd-notes.md"
+    atomic_write(given.page, page(*found, notes.read_text(encoding="utf-8") if notes.is_file() else ""))
 
 
 if __name__ == "__main__":
