@@ -22,7 +22,7 @@ class DistillSection(Section):
         "Weights of the teachers per masked word: uniform, static (the priors), gold, evidence, entropy, "
         "max_prob, margin.",
         affects=True,
-        default="margin",
+        default="entropy",
     )
     weighting_temperature: Positive | None = field(
         "Temperature of the weights: towards 0 the best teacher wins alone.",
