@@ -4,10 +4,10 @@ import importlib
 import importlib.util
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,14 +97,13 @@ def test_the_commands_are_those_promised_and_their_page_is_current() -> None:
 
 
 def test_help_is_quick() -> None:
-    """Under 0.5 s (0.12 s measured); in CPU time, as machines are shared, and the best of three tries."""
+    """Under 0.5 s on an idle machine (0.12 s measured); the best of five tries, as machines are shared."""
     times = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(5):
+        began = time.perf_counter()
         assert command("--help").returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert 0 < min(times) < 0.5
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.5
 
 
 def test_version() -> None:

@@ -36,7 +36,7 @@ def test_the_demo_measures_all_it_shows(tmp_path: Path) -> None:
     for name, found in result["senses"].items():
         assert found["instances"] == 50
         assert 0 <= found["f1"] <= 1
-        assert all(0 < found["baselines"][name] < 1 for name in (FIRST, RANDOM))
+        assert found["baselines"][FIRST] > found["baselines"][RANDOM]
         for nats in found["nats"].values():
             assert nats["after"] != nats["before"], name
     assert {"bank", "river", "firm"} <= {word["text"] for word in result["paragraph"]}

@@ -115,9 +115,9 @@ def test_mask_plan_shares() -> None:
 
 def test_mask_plan_is_fast() -> None:
     def seconds() -> float:
-        start = time.process_time()
+        start = time.perf_counter()
         for key in range(500):
             mask_plan(96, key, seed=1, variant=0, rate=0.15)
-        return (time.process_time() - start) / 500
+        return (time.perf_counter() - start) / 500
 
     assert min(seconds() for _ in range(5)) < 60e-6  # 12 µs on an idle machine

@@ -171,7 +171,7 @@ class _FusedSlotLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return scaled_gradient(ctx, grad_loss), None, None, None, None, None, None, None
+        return take_gradient(ctx).mul_(grad_loss).to(ctx.dtype), None, None, None, None, None, None, None
 
 
 def softmax_and_total(part: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,8 +191,8 @@ def gradient_like(logits: Tensor) -> Tensor:
     return torch.empty_like(logits, dtype=torch.float32 if logits.dtype == torch.float16 else None)
 
 
-def scaled_gradient(ctx: Any, grad_loss: Tensor) -> Tensor:
-    """The gradient that a forward has left in `ctx`, times that of the loss; there to be had once.
+def take_gradient(ctx: Any) -> Tensor:
+    """The gradient that a forward has left in `ctx`; there to be had once.
 
     Raises:
         RuntimeError: asked for a second time.
@@ -200,5 +200,5 @@ def scaled_gradient(ctx: Any, grad_loss: Tensor) -> Tensor:
     gradient, ctx.gradient = ctx.gradient, None
     if gradient is None:
         raise RuntimeError("the loss was sent backward before; compute it again")
-    scaled: Tensor = gradient.mul_(grad_loss).to(ctx.dtype)
-    return scaled
+    found: Tensor = gradient
+    return found

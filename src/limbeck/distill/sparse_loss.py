@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limbeck.distill.losses import gradient_like, softmax_and_total
+from limbeck.distill.losses import gradient_like, softmax_and_total, take_gradient
 from limbeck.distill.weighting import row_chunks
 
 # Where the student has less than this outside the kept ids, that mass is summed up instead of 1 − the rest.
@@ -109,9 +109,7 @@ class _SparseSlotLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        gradient, ctx.gradient = ctx.gradient, None
-        if gradient is None:
-            raise RuntimeError("the loss was sent backward before; compute it again")
+        gradient = take_gradient(ctx)
         hard, elsewhere = ctx.hard * grad_loss, ctx.elsewhere * grad_loss
         for rows in row_chunks(len(gradient), gradient.shape[1], gradient.device):
             if ctx.tempered is None:
