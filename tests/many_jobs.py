@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
+from limbeck.cli import main
 from limbeck.errors import TrainingDiverged, UserError
 from limbeck.pipeline.store import build
 from limbeck.processes import watch
@@ -48,6 +53,23 @@ def gradients(folder: str, sharding: str) -> None:
     run_tiny(Path(folder), settings, source=source, net=net, main=rank == 0, make_optimiser=sgd)
     if rank == 0:
         save_file(seen[0], Path(folder) / "gradients.safetensors")
+
+
+def parts(folder: str, *command: str) -> None:
+    """The tiny training, or a command; leaves how many modules DDP still wraps when the processes part."""
+    destroy = dist.destroy_process_group
+
+    def count() -> None:
+        wrapped = sum(isinstance(found, DistributedDataParallel) for found in gc.get_objects())
+        (Path(folder) / f"wrapped-{os.environ['RANK']}").write_text(str(wrapped))
+        destroy()
+
+    dist.destroy_process_group = count
+    if command:
+        sys.argv = ["limbeck", *command]
+        main()
+    else:
+        tiny(f"{folder}/run", "2", "none")
 
 
 def tiny(folder: str, steps: str, sharding: str, precision: str = "f32") -> None:
@@ -98,7 +120,7 @@ def side_by_side(what: str, mark: str) -> None:
         elif what == "same error":
             raise UserError("a line of all")
         elif what == "left alone":
-            torch.distributed.all_reduce(torch.zeros(1)) if group.main else time.sleep(60)
+            dist.all_reduce(torch.zeros(1)) if group.main else time.sleep(60)
         group.meet()
 
 

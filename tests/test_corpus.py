@@ -18,10 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import UserError
-from limbeck.text import readers
+from limbeck.lexicon.wordnet import Synset
+from limbeck.text import documents
 from limbeck.text.corpus import Corpus, build_corpus, overlap
+from limbeck.text.documents import Counts
 from limbeck.text.passages import Seen, cut
-from limbeck.text.readers import synset_document
+from limbeck.text.readers import find_sources
+from limbeck.text.wordnet_documents import synset_document
 from limbeck.text.words import passage_hash, word_spans
 from tests.mini_wordnet import write_wordnet
 
@@ -256,10 +259,10 @@ def test_skipping_does_not_depend_on_blocks(
     path.write_text("".join(parts))
     runs = path.read_text().split()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "BLOCK", block)
-        patch.setattr(readers, "LONGEST", 12)
-        counts = readers.Counts()
-        source = readers.find_sources([str(path)], path.parent, "text.train")[0]
+        patch.setattr(documents, "BLOCK", block)
+        patch.setattr(documents, "LONGEST", 12)
+        counts = Counts()
+        source = find_sources([str(path)], path.parent, "text.train")[0]
         pieces = list(source.documents("skip", counts))
     assert " ".join(pieces).split() == [run for run in runs if len(run) <= 12]
     assert counts.bad_lines == sum(len(run) > 12 for run in runs)
@@ -285,13 +288,13 @@ def test_reading_does_not_depend_on_blocks(
             expected.append("\n".join(document).strip())
             document = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "BLOCK", block)
-        counts = readers.Counts()
-        source = readers.find_sources([str(path)], path.parent, "text.train")[0]
+        patch.setattr(documents, "BLOCK", block)
+        counts = Counts()
+        source = find_sources([str(path)], path.parent, "text.train")[0]
         assert list(source.documents("stop", counts)) == expected
         assert counts.documents == len(expected)
-        patch.setattr(readers, "LONGEST", max(longest, 12))
-        pieces = list(source.documents("stop", readers.Counts()))
+        patch.setattr(documents, "LONGEST", max(longest, 12))
+        pieces = list(source.documents("stop", Counts()))
     assert "".join("".join(pieces).split()) == "".join("".join(expected).split())
 
 
@@ -359,7 +362,7 @@ def test_wordnet(tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_synset_document() -> None:
-    synset = readers.Synset(1, "n", ("a b", "c"), "what it is", ("is it?", "it is"))
+    synset = Synset(1, "n", ("a b", "c"), "what it is", ("is it?", "it is"))
     assert synset_document(synset) == "a b, c: what it is. is it? it is."
 
 

@@ -20,7 +20,7 @@ from limbeck.gloss.instances import (
     wordnet_examples,
     write_jsonl,
 )
-from limbeck.text.readers import is_held_out
+from limbeck.text.wordnet_documents import is_held_out
 from tests.list_lexicon import ListLexicon
 
 LEXICON = ListLexicon(

@@ -15,7 +15,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from limbeck.errors import UserError
 from limbeck.tasks.bootstrap import PairedMeans, paired_means
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_files, evaluate_models, table
-from limbeck.tasks.mlm_words import OK, Sample, sample_logits, score
+from limbeck.tasks.mlm_model import OK
+from limbeck.tasks.mlm_words import Sample, sample_logits, score
 from limbeck.teachers.masked_lm import load_masked_lm
 from limbeck.text.corpus import Corpus, build_corpus
 from limbeck.text.pieces import PieceTokenizer

@@ -43,6 +43,17 @@ def test_gradients_and_weights_are_those_of_one_process(many: Starter, tmp_path:
     same_metrics(tmp_path / "1", tmp_path / "2")
 
 
+@pytest.mark.parametrize("what", ["loop", "command"])
+def test_nothing_is_wrapped_any_more_when_the_processes_part(
+    many: Starter, world: Path, tmp_path: Path, what: str
+) -> None:
+    """Gloo's threads and the end of DDP's reducer may else wait for each other, now and then, for ever."""
+    words = ["run", world / "alone.toml", "--set", "train.steps=1", "--output", tmp_path / "run"]
+    done = many.run(tmp_path, *(words if what == "command" else []), job="parts")
+    assert done.codes == [0, 0], done.err
+    assert [(tmp_path / f"wrapped-{rank}").read_text() for rank in range(2)] == ["0", "0"]
+
+
 SOME = ["bert", "albert", "bart", "modernbert", "xlnet"]
 FAMILIES_SLOW = [name for name in FAMILIES if name not in SOME]
 

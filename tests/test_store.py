@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from limbeck.distill.mixture import MIXTURES
 from limbeck.distill.step import DistillStep
 from limbeck.distill.stored import StoredStep, make_step
-from limbeck.distill.weighting import DEFAULT_TEMPERATURE, MIXTURES
+from limbeck.distill.weighting import DEFAULT_TEMPERATURE
 from limbeck.errors import UserError
 from limbeck.pipeline import check, run
 from limbeck.pipeline.assemble import Assembled, assemble

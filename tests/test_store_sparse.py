@@ -1,4 +1,4 @@
-"""What is computed of few pieces per slot is what weighting.py and losses.py compute of all of them."""
+"""What is computed of few pieces per slot is what weighting, mixture and losses compute of all of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 
 from limbeck.distill import sparse, weighting
 from limbeck.distill.losses import slot_loss, slot_values
+from limbeck.distill.mixture import MIXTURES, mix
 from limbeck.distill.sparse import Sparse
 from limbeck.distill.sparse_loss import sparse_slot_loss
 
@@ -47,7 +48,7 @@ def test_statistics_are_those_of_the_dense_ones() -> None:
         torch.testing.assert_close(getattr(found, name), getattr(wanted, name), equal_nan=True)
 
 
-@pytest.mark.parametrize("mixture", weighting.MIXTURES)
+@pytest.mark.parametrize("mixture", MIXTURES)
 @pytest.mark.parametrize("ks", [(6,), (6, 9), (V, 3, 12)])
 def test_mixtures_are_those_of_the_dense_ones(mixture: str, ks: tuple[int, ...]) -> None:
     teachers = [said(7 + t, k) for t, k in enumerate(ks)]
@@ -57,7 +58,7 @@ def test_mixtures_are_those_of_the_dense_ones(mixture: str, ks: tuple[int, ...])
     scores = torch.randn(len(ks), SLOTS)
     shares = weighting.weights(scores, torch.zeros(len(ks)), 1.0, covered)
     ids, target, tail = sparse.mix(teachers, shares, SLOTS, V, mixture)
-    dense, dense_tail, kept = weighting.mix([one.dense(V) for one in teachers], shares, SLOTS, V, mixture)
+    dense, dense_tail, kept = mix([one.dense(V) for one in teachers], shares, SLOTS, V, mixture)
     assert bool((ids[:, 1:] >= ids[:, :-1]).all())
     wide = torch.zeros(SLOTS, V + 1)
     torch.testing.assert_close(wide.scatter(1, ids, target)[:, :-1], dense, atol=1e-6, rtol=1e-5)

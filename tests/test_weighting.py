@@ -7,12 +7,11 @@ import math
 import pytest
 import torch
 
+from limbeck.distill.mixture import MIXTURES, mix
 from limbeck.distill.weighting import (
     DEFAULT_TEMPERATURE,
     LOG_MASS_FLOOR,
-    MIXTURES,
     Projected,
-    mix,
     scores,
     stats,
     weights,

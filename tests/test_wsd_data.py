@@ -14,7 +14,7 @@ from limbeck.gloss.keys import opened
 from limbeck.lexicon.lexicon import Lexicon, open_lexicon
 from limbeck.tasks.wsd_measure import WsdSettings, evaluate_sets, prepare
 from limbeck.tasks.wsd_sets import FIVE, choose, count_keys, find_sets
-from limbeck.text.readers import is_held_out
+from limbeck.text.wordnet_documents import is_held_out
 
 pytestmark = pytest.mark.data
 

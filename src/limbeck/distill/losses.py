@@ -31,7 +31,7 @@ def slot_values(
     Args:
         logits: [S, V], any floating type.
         gold: int64 [S], the true pieces.
-        target: [S, V] as `weighting.mix` gives it; None: no slot has one.
+        target: [S, V] as `mixture.mix` gives it; None: no slot has one.
         tail: [S], as `mix` gives it; it stands against the student's total mass outside `kept`.
         kept: bool [S, V], as `mix` gives it; None: everything, and then there is no tail.
         has_target: bool [S].

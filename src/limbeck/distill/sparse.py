@@ -16,7 +16,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from limbeck.distill.weighting import LEAST_EXPRESSIBLE, MIXTURES, Projected, TeacherStats
+from limbeck.distill.mixture import MIXTURES
+from limbeck.distill.weighting import LEAST_EXPRESSIBLE, Projected, TeacherStats
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def stats(said: Sequence[Sparse], gold: Tensor, slots: int, vocabulary: int) -> 
 def mix(
     said: Sequence[Sparse], weights: Tensor, slots: int, vocabulary: int, mixture: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `weighting.mix`: ids int64 [S, K] (as in `Sparse`), target float32 [S, K], tail [S].
+    """As `mixture.mix`: ids int64 [S, K] (as in `Sparse`), target float32 [S, K], tail [S].
 
     A row and its tail sum to 1, or to 0 where no teacher has weight.
     """

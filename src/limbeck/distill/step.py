@@ -12,6 +12,7 @@ from torch import nn
 
 from limbeck.distill import weighting as weighting_
 from limbeck.distill.losses import fused_slot_loss
+from limbeck.distill.mixture import mix
 from limbeck.distill.weighting import DEFAULT_TEMPERATURE, Projected, row_chunks
 from limbeck.teachers.projection import Projection
 from limbeck.teachers.store import StoredTeacher
@@ -43,7 +44,7 @@ class Settings(Protocol):
 
     @property
     def mixture(self) -> str:
-        """One of `weighting.MIXTURES`."""
+        """One of `mixture.MIXTURES`."""
 
     @property
     def temperature(self) -> float:
@@ -197,7 +198,7 @@ class DistillStep(Teaching):
         slots, settings = batch.count, self.settings
         stats = weighting_.stats(said.at_one, batch.gold, slots, self.vocabulary, settings.weighting)
         weights, covered = self._weights(stats, batch.passage)
-        target, _, _ = weighting_.mix(said.at_t, weights, slots, self.vocabulary, settings.mixture)
+        target, _, _ = mix(said.at_t, weights, slots, self.vocabulary, settings.mixture)
         return Targets(target, weights, covered)
 
     def _project(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from limbeck.gloss.instance import Instance
 from limbeck.lexicon.lexicon import fold
-from limbeck.text.readers import is_held_out
+from limbeck.text.wordnet_documents import is_held_out
 
 if TYPE_CHECKING:
     from limbeck.lexicon.lexicon import Lexicon, Sense

@@ -13,10 +13,9 @@ import torch
 from limbeck.distill.stored import make_step
 from limbeck.pipeline.assemble import Assembled, Progress, assemble
 from limbeck.pipeline.gloss import FOLDER, check_gloss
+from limbeck.pipeline.place import check_place, existing
 from limbeck.pipeline.train import (
     build,
-    check_place,
-    existing,
     prepared_teachers,
     student_sees,
     training_batches,

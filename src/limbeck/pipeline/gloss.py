@@ -28,6 +28,7 @@ from limbeck.pipeline.gloss_assemble import (
 )
 from limbeck.pipeline.gloss_head import LoopSettings, train_head
 from limbeck.pipeline.gloss_result import evaluator, gloss_results
+from limbeck.pipeline.place import check_run_folder, give_back
 from limbeck.processes.together import several
 from limbeck.recipe import Recipe, affecting, to_toml
 from limbeck.run import Run, check_folder
@@ -162,7 +163,7 @@ def check_gloss(recipe: Recipe, folder: Path, *, init: str | None, extend: int =
     if section.cohesive:
         for spec in recipe.teachers:
             find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
-    student_stage.check_writable(folder)
+    check_run_folder(folder)
     if section.steps is not None:  # else their number is known when the instances are read
         known = _named_fields(recipe) | {"gloss.steps": section.steps + extend}
         check_folder(folder, known, extend=extend > 0)
@@ -222,7 +223,7 @@ def _train(
             made.model, made.encoder, made.settings, masking=section.masked, dropout=section.dropout
         )
     except BaseException:  # Ctrl-C as well: nothing of the glosses is trained yet
-        student_stage.give_back(opened.folder)
+        give_back(opened.folder)
         raise
     step = GlossStep(
         section,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,23 @@ from torch import nn
 
 from limbeck.distill.step import weighting_temperature
 from limbeck.distill.stored import make_step
-from limbeck.distill.student import build_student, check_family, init_from_layers
+from limbeck.distill.student import build_student, init_from_layers
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
+from limbeck.pipeline.place import check_place, give_back
 from limbeck.pipeline.results import results_of
-from limbeck.pipeline.stored import folder_of, masks_of
+from limbeck.pipeline.stored import masks_of
 from limbeck.pipeline.teachers import calibrate, describe, teachers_table
 from limbeck.processes.group import current
 from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
-from limbeck.run import Run, check_folder, environment
-from limbeck.teachers.loading import find_source, quiet
+from limbeck.run import Run, environment
+from limbeck.teachers.loading import quiet
 from limbeck.teachers.masked_lm import MaskedLM, weights_digest
 from limbeck.teachers.store import StoredTeacher
-from limbeck.teachers.store_header import HEADER
 from limbeck.teachers.teacher import Teacher
 from limbeck.text.batches import Batch, Collator, TextBatches, fixed_batches
-from limbeck.training.engine import check_share, choose_device, choose_precision
 from limbeck.training.loop import train
 
 log = logging.getLogger("limbeck")
@@ -84,50 +82,6 @@ def _common(recipe: Recipe) -> dict[str, Any]:
     train_fields = {f"train.{name}": value for name, value in recipe.train if name != "threads"}
     versions: dict[str, str] = environment()["versions"]
     return affecting(recipe) | train_fields | versions
-
-
-def check_place(recipe: Recipe, folder: Path, *, extend: bool = False) -> None:
-    """Refuses at once what would otherwise be refused only when text and teachers are ready.
-
-    Raises:
-        UserError: no text, device or precision that this machine lacks, a student's family or a model's path
-            that does not exist, a run directory that cannot be written, a number of processes that does not
-            divide the batch.
-    """
-    if recipe.text is None:
-        raise UserError(
-            "the recipe has no [text] to train a student on; add it, or use `limbeck gloss` for its [gloss]"
-        )
-    device = choose_device(recipe.train.device)
-    choose_precision(recipe.train.precision, device)
-    check_share(current(), recipe.train.batch, device)
-    student = recipe.student
-    if student.family is not None:
-        check_family(student.family)
-    for spec in recipe.teachers:
-        # A store stands in for a model that is not here.
-        if recipe.distill.predictions == "online" or not (folder_of(recipe, spec) / HEADER).is_file():
-            find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
-    if student.init is not None and not student.init.startswith("teacher:"):
-        find_source(student.init, f"student.init: {student.init!r}")
-    if current().main:
-        check_writable(folder)
-        check_folder(folder, affecting(recipe), extend=extend)
-
-
-def check_writable(folder: Path) -> None:
-    """Raises UserError if a run directory cannot be written."""
-    try:
-        tempfile.TemporaryFile(dir=existing(folder)).close()
-    except OSError as error:
-        raise UserError(
-            f"cannot write {folder}: {error.strerror}; choose another run directory with `output`"
-        ) from error
-
-
-def existing(path: Path) -> Path:
-    """What is there of a path: itself, or the nearest folder above it."""
-    return next(p for p in (path, *path.absolute().parents) if p.exists())
 
 
 def _contents(made: Assembled) -> dict[str, Any]:
@@ -205,15 +159,6 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
         return results
 
     return dict(current().from_main(measured))
-
-
-def give_back(folder: Path) -> None:
-    """Frees a run directory in which nothing was trained, so that the mended recipe may have it."""
-    if any(folder.glob("checkpoints/step-*")) or (folder / "best").exists() or (folder / "model").exists():
-        return
-    names = ("recipe.toml", "environment.json", "metrics.jsonl", "affecting.json")
-    for name in (*names, "teachers.json", "temperatures.json"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def build(made: Assembled) -> MaskedLM:

@@ -1,6 +1,7 @@
 """Joining the processes that torchrun started, and parting again (docs/scale.md)."""
 
 import contextlib
+import gc
 import json
 import os
 import shlex
@@ -65,13 +66,18 @@ def together() -> Iterator[Group]:
 
 
 def _leave(group: Group) -> None:
-    """The good end: all are here, and none counts as dead from now on."""
+    """The good end: all are here, and none counts as dead from now on.
+
+    Whatever DDP wrapped must be gone by now. If its reducer were the last to hold gloo's process group, it
+    would wait, holding Python's lock, for a thread of the group that may be waiting for just that lock.
+    """
     import torch.distributed as dist
 
     group.meet()
     assert group.watch is not None
     group.store.set(f"done/{group.rank}", "")
     group.watch.stop()
+    gc.collect()
     dist.destroy_process_group()
     if group.store.add("left", 1) < group.world and group.main:  # it may hold the store of all
         limit = time.monotonic() + GRACE

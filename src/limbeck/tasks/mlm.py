@@ -19,8 +19,9 @@ import numpy.typing as npt
 from limbeck.errors import UserError
 from limbeck.files import cache_dir
 from limbeck.tasks.bootstrap import paired_means
+from limbeck.tasks.mlm_model import LEFT_OUT, OK, Compared
 from limbeck.tasks.mlm_result import describe, means, notes, table, versions
-from limbeck.tasks.mlm_words import LEFT_OUT, OK, Compared, Measured, Progress, Sample, WordScores, score
+from limbeck.tasks.mlm_words import Measured, Progress, Sample, WordScores, score
 from limbeck.teachers.masked_lm import load_masked_lm, resolve_device
 from limbeck.text.corpus import build_corpus
 from limbeck.text.mixing import mix64

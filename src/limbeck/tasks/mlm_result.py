@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from limbeck.tasks.bootstrap import PairedMeans
-from limbeck.tasks.mlm_words import LEFT_OUT, Compared, WordScores
+from limbeck.tasks.mlm_model import LEFT_OUT, Compared
+from limbeck.tasks.mlm_words import WordScores
 from limbeck.teachers.masked_lm import weights_digest
 
 

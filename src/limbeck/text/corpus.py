@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_folder
+from limbeck.text.documents import Counts, OnError
 from limbeck.text.passages import LONGEST_PASSAGE, ROWS, Writer, cut
-from limbeck.text.readers import Counts, OnError, Source, contents_digest, find_sources
+from limbeck.text.readers import Source, contents_digest, find_sources
 from limbeck.text.words import WORD_RULE_VERSION
 
 FORMAT_VERSION = 1

@@ -21,6 +21,7 @@ from typing import Any
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_folder
+from limbeck.text.documents import BLANK_LINES
 
 HUB = "hf:"
 FORM = "hf:DATASET[/CONFIG]:SPLIT:COLUMN, with a split such as train or train[:10000]"
@@ -29,7 +30,6 @@ _BLOCK = 1 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _EVERY = 10.0
 """Seconds between two lines of the log."""
-_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _NAMED = re.compile(
     r"hf:(?P<where>[^:]+):(?P<split>[^\[\]:]+)(?:\[:(?P<rows>[1-9][0-9]*)\])?:(?P<column>[^:]+)"
 )
@@ -194,7 +194,7 @@ def _dataset(pattern: str, label: str) -> list[_Remote]:
                 raise UserError(
                     f"{label}: column {column!r} of {pattern} holds {kind}, not text; name another"
                 )
-            text = _BLANK_LINES.sub("\n", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+            text = BLANK_LINES.sub("\n", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
             if text:  # a blank line ends a document, and only that
                 yield text.replace("\0", " ").encode() + b"\n\n"
 

@@ -181,9 +181,9 @@ class Engine:
 
     def _ddp(self, module: nn.Module) -> nn.Module:
         AcceleratorState._reset_state(reset_partial_state=True)  # it keeps that of an earlier run
-        self.accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")
-        self.accelerator.gradient_accumulation_steps = 1  # an environment variable may have set it
-        prepared: nn.Module = self.accelerator.prepare_model(module)
+        # not kept: it holds on to what it wraps, which must be gone when the processes part (`together`)
+        accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")
+        prepared: nn.Module = accelerator.prepare_model(module)
         return prepared
 
     @contextlib.contextmanager
@@ -193,7 +193,7 @@ class Engine:
         if prepared.sharded:
             prepared.trained.set_requires_gradient_sync(last)  # type: ignore[operator]
         elif self.world > 1 and not last:
-            context = self.accelerator.no_sync(prepared.forward)
+            context = prepared.forward.no_sync()  # type: ignore[operator]
         with context:
             yield
 

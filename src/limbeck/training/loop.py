@@ -95,8 +95,12 @@ def train(
         engine = Engine(settings, group)
         if (done := engine.from_main(finished(run, settings.steps))) is not None:
             return TrainResult(**done)
-        loop = _Loop(module, step, source, settings, run, engine, save_model, evaluate, make_optimiser, best)
-        return _guarded(loop, group, seed)
+        # no name for the loop here: it must be gone when `together` parts the processes, see `_leave` there
+        return _guarded(
+            _Loop(module, step, source, settings, run, engine, save_model, evaluate, make_optimiser, best),
+            group,
+            seed,
+        )
 
 
 def _guarded(loop: "_Loop", group: Group, seed: int) -> TrainResult:

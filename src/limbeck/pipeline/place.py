@@ -1,0 +1,69 @@
+"""Where a recipe runs: refused at once where it cannot, given back where nothing came of it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from limbeck.distill.student import check_family
+from limbeck.errors import UserError
+from limbeck.pipeline.stored import folder_of
+from limbeck.processes.group import current
+from limbeck.recipe import Recipe, affecting
+from limbeck.run import check_folder
+from limbeck.teachers.loading import find_source
+from limbeck.teachers.store_header import HEADER
+from limbeck.training.engine import check_share, choose_device, choose_precision
+
+
+def check_place(recipe: Recipe, folder: Path, *, extend: bool = False) -> None:
+    """Refuses at once what would otherwise be refused only when text and teachers are ready.
+
+    Raises:
+        UserError: no text, device or precision that this machine lacks, a student's family or a model's path
+            that does not exist, a run directory that cannot be written, a number of processes that does not
+            divide the batch.
+    """
+    if recipe.text is None:
+        raise UserError(
+            "the recipe has no [text] to train a student on; add it, or use `limbeck gloss` for its [gloss]"
+        )
+    device = choose_device(recipe.train.device)
+    choose_precision(recipe.train.precision, device)
+    check_share(current(), recipe.train.batch, device)
+    student = recipe.student
+    if student.family is not None:
+        check_family(student.family)
+    for spec in recipe.teachers:
+        # A store stands in for a model that is not here.
+        if recipe.distill.predictions == "online" or not (folder_of(recipe, spec) / HEADER).is_file():
+            find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
+    if student.init is not None and not student.init.startswith("teacher:"):
+        find_source(student.init, f"student.init: {student.init!r}")
+    if current().main:
+        check_run_folder(folder)
+        check_folder(folder, affecting(recipe), extend=extend)
+
+
+def check_run_folder(folder: Path) -> None:
+    """Raises UserError if a run directory cannot be written."""
+    try:
+        tempfile.TemporaryFile(dir=existing(folder)).close()
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror}; choose another run directory with `output`"
+        ) from error
+
+
+def existing(path: Path) -> Path:
+    """What is there of a path: itself, or the nearest folder above it."""
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
+def give_back(folder: Path) -> None:
+    """Frees a run directory in which nothing was trained, so that the mended recipe may have it."""
+    if any(folder.glob("checkpoints/step-*")) or (folder / "best").exists() or (folder / "model").exists():
+        return
+    names = ("recipe.toml", "environment.json", "metrics.jsonl", "affecting.json")
+    for name in (*names, "teachers.json", "temperatures.json"):
+        (folder / name).unlink(missing_ok=True)
