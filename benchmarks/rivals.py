@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
@@ -80,8 +80,10 @@ def setting_of(given: argparse.Namespace) -> RivalSetting:
     )
 
 
-def measure(setting: RivalSetting, given: argparse.Namespace) -> dict[str, Any]:
-    """Everything, as it stands in the JSON."""
+def measure(
+    setting: RivalSetting, given: argparse.Namespace, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Everything, as it stands in the JSON; `keep` gets what there is after every part."""
     names = [f"{kind} {precision}" for precision in given.precisions for kind in given.kinds]
     say("tokenizers, text")
     result: dict[str, Any] = {
@@ -93,6 +95,7 @@ def measure(setting: RivalSetting, given: argparse.Namespace) -> dict[str, Any]:
     say("speed")
     result["speed"] = isolated(speed, setting, names, given.rounds, given.steps)
     names = [name for name in names if name not in result["speed"]["absent"]]
+    keep(result)
     if given.kept_rounds and setting.device == "cpu":
         say("speed, the allocator keeps its memory")
         arguments = speed, setting, names, given.kept_rounds, given.steps
@@ -101,11 +104,13 @@ def measure(setting: RivalSetting, given: argparse.Namespace) -> dict[str, Any]:
     for name in names:
         say(f"memory: {name}")
         result["memory"][name] = isolated(memory, setting, name, given.memory_steps)
+    keep(result)
     result["profile"] = {}
     for name in names:
         if name.split()[0] in PROFILED:
             say(f"profile: {name}")
             result["profile"][name] = isolated(profiled, setting, name, given.profile_steps)
+            keep(result)
     return result | evaluated(result)
 
 
@@ -138,6 +143,12 @@ def others(setting: RivalSetting) -> dict[str, Any]:
     return {"programs": {name: here.get(name) for name in PROGRAMS}, "gpu": gpu}
 
 
+def write(path: Path, result: dict[str, Any]) -> None:
+    """A result as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
 def say(what: str) -> None:
     """Progress, on stderr."""
     print(f"rivals: {what}", file=sys.stderr, flush=True)
@@ -150,10 +161,12 @@ def main(arguments: Sequence[str] | None = None, setting: RivalSetting | None = 
         result = json.loads(given.json.read_text(encoding="utf-8"))
         result |= evaluated(result)
     else:
-        result = measure(setting or setting_of(given), given)
-    for path, content in ((given.json, json.dumps(result, indent=1) + "\n"), (given.page, page(result))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        unfinished = given.json.with_suffix(".part.json")  # what an interruption leaves
+        result = measure(setting or setting_of(given), given, lambda found: write(unfinished, found))
+        unfinished.unlink(missing_ok=True)
+    write(given.json, result)
+    given.page.parent.mkdir(parents=True, exist_ok=True)
+    given.page.write_text(page(result), encoding="utf-8")
     for target in result["targets"]:
         say(f"{'met' if target['met'] else 'MISSED'}: {target['what']} {target['measured']:.4g}")
 

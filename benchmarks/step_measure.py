@@ -200,7 +200,7 @@ def stopwatch(variant: Ours) -> Iterator[Parts]:
             (Teacher, "logits", PROJECTION, TEACHERS),
             (Projection, "project", PROJECTION, PROJECTION),
             (weighting, "stats", PROJECTION, WEIGHTS),
-            (weighting, "mix", WEIGHTS, MIXTURE),
+            (step_module, "mix", WEIGHTS, MIXTURE),
         ):
             timed = watch.around(getattr(owner, name), before, part)
             stack.enter_context(patch.object(owner, name, timed))
