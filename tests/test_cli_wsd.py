@@ -174,6 +174,7 @@ def test_bad_input_is_one_line(home: Path, tmp_path: Path, checkpoint: Callable[
         ([""], "the text is empty"),
         (["--file", tmp_path / "empty.txt"], "empty.txt is empty; give it words"),
         (["--file", tmp_path / "none.txt"], "there is no file"),
+        ([tmp_path / "empty.txt"], "is a file; to have it read, give --file"),
         (["--file", tmp_path / "latin.txt"], "latin.txt is not UTF-8 text (at byte 8,103)"),
         (["--file", tmp_path / "binary"], "has a NUL byte"),
         (["--file", tmp_path / "broken.xz"], "is damaged or no .xz file"),

@@ -14,12 +14,10 @@ from transformers import PreTrainedModel
 
 from limbeck.errors import UserError
 from limbeck.teachers.attention import SHORT
+from limbeck.teachers.packed_attention import CONTEXT, OPENING, PADDING, mark
 
 if TYPE_CHECKING:
     from limbeck.gloss.arranged import Packing
-
-PADDING, OPENING, CONTEXT = -2, -1, 0
-"""Segments of a packed row; those of the glosses count from 1."""
 
 PACKED = ("bert", "roberta", "albert", "distilbert", "electra", "modernbert")
 """Families that can lay all glosses behind one context: attention by a mask, positions as an argument."""
@@ -69,6 +67,8 @@ def packed_inputs(model: PreTrainedModel, packing: Packing) -> dict[str, Any]:
     visible = _visible(packing.segment)
     position = packing.position
     mask: Any = _as_mask(visible, how)
+    if how == SHORT:
+        mark(mask, packing.segment)
     if model.config.model_type == "modernbert":
         near = (position[:, :, None] - position[:, None, :]).abs() <= model.config.local_attention // 2
         mask = {"full_attention": mask, "sliding_attention": _as_mask(visible & near, how)}

@@ -22,6 +22,7 @@ from limbeck.gloss.settings import GlossSettings
 from limbeck.teachers import families as lm_families
 from limbeck.teachers import loading
 from limbeck.teachers.attention import use_short_attention
+from limbeck.teachers.dropout import use_fast_dropout
 from limbeck.teachers.masked_lm import MaskedLM, resolve_device
 
 DROPOUT = 0.2
@@ -78,6 +79,7 @@ class GlossModel(nn.Module):
                 "a masked language model, or set gloss.masked = false"
             )
         use_short_attention(model)
+        use_fast_dropout(model)
         # One of the two holds the model: a module registered twice has every weight twice in its state.
         self.masked = None if is_headless(model) else MaskedLM(model, encoder.tokenizer.mask_id)
         self.alone = model if self.masked is None else None
@@ -86,7 +88,7 @@ class GlossModel(nn.Module):
             parameter.requires_grad_(True)
         for parameter in families.idle_parameters(model, masking=masking, token_types=self._types):
             parameter.requires_grad_(False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)  # of [P, H] alone
         self.head = nn.Linear(int(model.config.hidden_size), 2)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)

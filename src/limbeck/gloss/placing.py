@@ -15,9 +15,9 @@ import torch
 
 from limbeck.gloss.arranged import Packing
 from limbeck.gloss.encode import Encoded
-from limbeck.gloss.families import CONTEXT, OPENING, PADDING
 from limbeck.gloss.template import PairTemplate
 from limbeck.gloss.texts import Text
+from limbeck.teachers.packed_attention import CONTEXT, OPENING, PADDING
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

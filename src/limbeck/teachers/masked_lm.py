@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from limbeck.errors import UserError
 from limbeck.teachers import families, loading
 from limbeck.teachers.attention import use_short_attention
+from limbeck.teachers.dropout import use_fast_dropout
 from limbeck.teachers.padded_linear import pad_head
 
 # The CPU's matrix library prepares a kernel for every new shape, at the cost of a product or two. No two
@@ -67,6 +68,7 @@ class MaskedLM(nn.Module):
         for parameter in families.unused_parameters(model):
             parameter.requires_grad_(False)  # contract 1: DDP waits for gradients that never come
         use_short_attention(model)
+        use_fast_dropout(model)
         pad_head(model)
         self._fixed = families.fixed_inputs(model)
         self._attends = families.takes_attention_mask(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,7 @@ CHUNK = 1 << 16
 """Bytes of a chunk, at most."""
 
 _QUIET = 2.0  # seconds without a word of progress
+_LONGEST_NAME = 1024  # characters; no longer text is looked for as a file
 _STDIN = "the text on stdin"
 
 
@@ -35,8 +37,8 @@ def find_source(text: str | None, file: Path | None) -> Source:
     """What the user means: `text`, `file`, or stdin for neither and for a text of "-".
 
     Raises:
-        UserError: both, or stdin that is a terminal; a file that is not there; while it is read: text that
-            is not UTF-8, or has NUL bytes; damaged compression (.xz, .gz).
+        UserError: both, or stdin that is a terminal; a file that is not there, or given as the text; while
+            it is read: text that is not UTF-8, or has NUL bytes; damaged compression (.xz, .gz).
     """
     if file is not None:
         if text is not None:
@@ -54,6 +56,8 @@ def find_source(text: str | None, file: Path | None) -> Source:
     assert text is not None
     if not text.strip():
         raise UserError("the text is empty; give it words")
+    if len(text) < _LONGEST_NAME and os.path.isfile(text):
+        raise UserError(f"{text} is a file; to have it read, give --file {text}")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise UserError("the text is not UTF-8; write it so")
     return Source("the text", [text], len(text.encode()))

@@ -1,0 +1,154 @@
+"""Whether a student taught from the store ends where the student taught online does.
+
+    python benchmarks/faithful.py [--seeds 11 12 13] [--threads 1]
+
+The teachers and the 2x128 student of `benchmarks/first.py domains`, which says how they come to be, on a
+fourteenth of its text: about two epochs of as many mask variants. The teachers' targets are all there is to
+learn from (kd = 1). Three students a seed, on the same text in the same order under the same masks: taught
+by no teacher, online, and from the store, which one build fills for all seeds. Writes
+benchmarks/results/faithful.json, which grows with every seed; the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from limbeck.files import atomic_write
+from limbeck.pipeline import run
+from limbeck.pipeline.store import build
+from limbeck.recipe import Recipe, load_recipe
+from limbeck.run import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+FIRST = ROOT / "benchmarks" / "first"
+PART = 14
+VARIANTS = 2
+ARMS = ("none", "store", "online")
+LEAST_GAIN, MOST_APART = 0.1, 0.02
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    add("--threads", type=int, default=2, help="CPU threads")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override of the recipe")
+    add("--recipe", type=Path, default=FIRST / "domains-student.toml")
+    add("--scratch", type=Path, default=FIRST / "scratch" / "faithful", help="folder of the runs")
+    add("--json", type=Path, default=ROOT / "benchmarks" / "results" / "faithful.json")
+    return parser.parse_args(arguments)
+
+
+def part_of(source: Path, target: Path) -> None:
+    """Writes one paragraph in `PART` of a text, whichever its hash chooses, as documents of their own."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kept = []
+    with source.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip() and hashlib.blake2b(line.encode(), digest_size=4).digest()[0] % PART == 0:
+                kept.append(line + "\n")
+    atomic_write(target, "".join(kept))
+
+
+def recipe_of(arm: str, seed: int, given: argparse.Namespace) -> Recipe:
+    """What an arm runs: the arms of a seed differ in where their targets come from alone."""
+    text = given.scratch / "train.txt"
+    overrides = [
+        f"text.train={json.dumps([str(text)])}",
+        f"seed={seed}",
+        "distill.kd=1",
+        "distill.kd_final=1",
+        f"distill.variants={VARIANTS}",
+        "distill.masking_seed=1",
+        f"distill.store={given.scratch / 'store'}",
+        f"distill.predictions={'store' if arm == 'store' else 'online'}",
+        f"train.threads={given.threads}",
+        f"output={given.scratch / f'{arm}-{seed}'}",
+        *given.set,
+    ]
+    recipe = load_recipe(given.recipe, overrides)
+    if arm == "none":
+        recipe = recipe.model_copy(update={"teachers": []})
+    return recipe
+
+
+def study(given: argparse.Namespace) -> dict[str, Any]:
+    """Trains every arm of every seed; the JSON grows with each seed."""
+    source = Path(load_recipe(given.recipe).text.train[0])
+    part_of(source, given.scratch / "train.txt")
+    say("the store")
+    made = build(recipe_of("store", given.seeds[0], given))["stores"]
+    shared = recipe_of("store", given.seeds[0], given)
+    result: dict[str, Any] = {
+        "benchmark": "faithful",
+        "environment": environment() | {"threads": given.threads},
+        "setting": {
+            "student": f"{shared.student.layers}x{shared.student.hidden}",
+            "part_of_text": f"1/{PART}",
+            "words": shared.text.words,
+            "steps": shared.train.steps,
+            "batch": shared.train.batch,
+            "weighting": shared.distill.weighting,
+            "kept": shared.distill.kept,
+            "variants": VARIANTS,
+            "student_sees": shared.distill.student_sees,
+            "kd": 1.0,
+        },
+        "stores": [
+            {name: store[name] for name in ("bytes_per_token", "bytes_per_prediction", "predictions")}
+            for store in made
+        ],
+        "seeds": {},
+    }
+    for seed in given.seeds:
+        rows = {}
+        for arm in ARMS:
+            say(f"seed {seed}: {arm}")
+            found = run(recipe_of(arm, seed, given))
+            rows[arm] = found["valid"] | {"seconds": found["cost"]["seconds"]}
+        result["seeds"][str(seed)] = rows
+        result["summary"] = summary(result["seeds"])
+        atomic_write(given.json, json.dumps(result, indent=1) + "\n")
+        say(json.dumps(result["summary"]))
+    return result
+
+
+def summary(seeds: dict[str, Any]) -> dict[str, Any]:
+    """Nats per masked piece of valid: what teaching online gains, and how far the store ends from it."""
+    gain = [rows["none"]["nats"] - rows["online"]["nats"] for rows in seeds.values()]
+    apart = [rows["store"]["nats"] - rows["online"]["nats"] for rows in seeds.values()]
+    mean = statistics.mean(apart)
+    return {
+        "none - online": gain,
+        "store - online": apart,
+        "mean_apart": mean,
+        "asked": min(gain) >= LEAST_GAIN,
+        "met": all(abs(value) <= MOST_APART for value in apart),
+        "mean_met": abs(mean) <= MOST_APART,
+    }
+
+
+def say(what: str) -> None:
+    """Progress, on stderr."""
+    print(f"faithful: {what}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains what is not trained yet, and writes the file."""
+    study(options(arguments))
+
+
+if __name__ == "__main__":
+    main()
