@@ -18,6 +18,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 from gloss_arms import ARMS, Arm, Floats, arms
 from gloss_setting import GlossMade, GlossSetting, Item
+from operations import operations
 from step_measure import spread
 
 from limbeck.files import atomic_write
@@ -53,6 +55,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--precision", choices=("f32", "bf16"), default=default.precision)
     add("--threads", type=int, default=default.threads, help="CPU threads")
     add("--tokens", type=int, default=default.tokens, help="pieces of one forward and backward of ours")
+    add("--profile-only", action="store_true", help="measure the profile anew; the rest of the JSON stays")
     add("--json", type=Path, default=ROOT / "benchmarks" / "results" / "gloss.json")
     given = parser.parse_args(arguments)
     sizes = given.instances, given.published
@@ -78,7 +81,21 @@ def measure(setting: GlossSetting, given: argparse.Namespace) -> dict[str, Any]:
             rounds = max(1, given.rounds // 2) if window else given.rounds
             measured = turns(made, items, Path(folder), rounds, f"window {window}")
         result["windows"][str(window)] = about(items) | {"rounds": rounds} | measured
-    return result | {"targets": targets(result["windows"])}
+    return result | {"targets": targets(result["windows"]), "profile": profiles(made)}
+
+
+def profiles(made: GlossMade) -> dict[str, Any]:
+    """Where the time of our two layouts goes, per instance, on single sentences; a turn of each."""
+    items = made.sample(0)
+    found: dict[str, Any] = {phase: {} for phase in PHASES}
+    with TemporaryDirectory() as folder:
+        every = arms(made, items, Path(folder))
+        for phase, go in PHASES.items():
+            for name in ARMS[1:]:
+                say(f"profile: {phase}, {name}")
+                arm = every[name]
+                found[phase][name] = operations(partial(go, arm, 0), len(items))
+    return found
 
 
 def about(items: Sequence[Item]) -> dict[str, Any]:
@@ -189,7 +206,11 @@ def main(arguments: Sequence[str] | None = None, setting: GlossSetting | None = 
         instances=given.instances, published=given.published, tokens=given.tokens,
         precision=given.precision, threads=given.threads,
     )  # fmt: skip
-    result = measure(setting, given)
+    if given.profile_only:
+        result = json.loads(given.json.read_text(encoding="utf-8"))
+        result["profile"] = profiles(GlossMade(setting))
+    else:
+        result = measure(setting, given)
     atomic_write(given.json, json.dumps(result, indent=1) + "\n")
     for target in result["targets"]:
         say(f"{'met' if target['met'] else 'MISSED'}: {target['what']} {target['measured']:.3g}")

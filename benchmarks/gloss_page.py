@@ -28,7 +28,8 @@ def section(result: Row) -> str:
         rounds, with the lowest and the highest in brackets; a ratio is taken within each round. Pieces fed
         are those of an instance, padding included."""
     windows = result["windows"].items()
-    return "\n\n".join([_fill(text), *(_window(w, found, setting["max_length"]) for w, found in windows)])
+    parts = [_fill(text), *(_window(w, found, setting["max_length"]) for w, found in windows)]
+    return "\n\n".join([*parts, _profile(result["profile"])])
 
 
 def machine(environment: Row) -> str:
@@ -58,3 +59,20 @@ def _window(window: str, found: Row, max_length: int) -> str:
             rows[-1] += [_spread(found[phase]["ratios"][ratio], ".2f") + " ×", ""]
     head = ["", "training, instances/s", "pieces fed", "prediction, instances/s", "pieces fed"]
     return "\n\n".join([f"### Context: {shown}", _fill(text), _table(head, rows)])
+
+
+def _profile(profile: Row) -> str:
+    text = """torch's profiler over a turn, milliseconds of an instance on single sentences. It slows small
+        operations, and with them the whole."""
+    columns = [(phase, name) for phase in PHASES for name in profile[phase]]
+    found = [profile[phase][name] for phase, name in columns]
+    kinds = sorted({k for one in found for k in one["share"]}, key=lambda k: -found[1]["share"].get(k, 0.0))
+    rows = []
+    for kind in kinds:
+        shares = [one["share"].get(kind, 0.0) for one in found]
+        times = [one["milliseconds"].get(kind, 0.0) for one in found]
+        if max(shares) >= 0.005:
+            rows.append([kind, *(f"{t:.1f} {s:.0%}" for t, s in zip(times, shares, strict=True))])
+    rows.append(["**all**", *(f"{sum(one['milliseconds'].values()):.1f}" for one in found)])
+    head = ["by kind of operation", *(f"{phase}, `{name}`" for phase, name in columns)]
+    return "\n\n".join(["### Where the time goes", _fill(text), _table(head, rows)])

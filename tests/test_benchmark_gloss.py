@@ -19,6 +19,7 @@ from tests.tiny_gloss import world
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import gloss
+import gloss_page
 from gloss_arms import arms
 from gloss_setting import GlossMade, GlossSetting
 
@@ -66,6 +67,22 @@ def test_the_whole_benchmark(setting: GlossSetting, tmp_path: Path) -> None:
         pieces = window[phase]["pieces_per_instance"]
         assert pieces["published"]["fed"] == pytest.approx(64 * window["candidates_per_instance"])
         assert pieces["packed"]["text"] < pieces["pairs"]["text"] <= pieces["pairs"]["fed"]
+
+    for phase in ("training", "prediction"):
+        for layout in ("pairs", "packed"):
+            shares = found["profile"][phase][layout]["share"]
+            assert shares["matrix products"] > 0
+            assert ("random numbers" in shares) == (phase == "training")
+    written = gloss_page.section(found)
+    rate = window["training"]["instances_per_second"]["packed"]["median"]
+    assert f"{rate:.1f} (" in written
+    assert "### Where the time goes" in written
+
+    kept = {name: value for name, value in found.items() if name != "profile"}
+    gloss.main(["--profile-only", "--json", str(path)], setting)
+    again = json.loads(path.read_text(encoding="utf-8"))
+    assert {name: value for name, value in again.items() if name != "profile"} == kept
+    assert again["profile"] != found["profile"]
 
 
 def test_the_arms_agree(setting: GlossSetting, tmp_path: Path) -> None:

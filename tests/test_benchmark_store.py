@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.tiny_recipes import write_text
+import pytest
+
+from tests.tiny_recipes import tiny_recipe, write_text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+import faithful
 import store
+import store_page
 from step_setting import Setting
+
+from limbeck.recipe import to_toml
 
 
 def test_the_whole_benchmark(tmp_path: Path, cache: Path) -> None:
@@ -46,3 +53,38 @@ def test_the_whole_benchmark(tmp_path: Path, cache: Path) -> None:
         "speed of building / bare forwards",
         "time of a step",
     ]
+    page = tmp_path / "store.md"
+    store_page.main(["--json", str(file), "--faithful", str(tmp_path / "none.json"), "--page", str(page)])
+    written = page.read_text(encoding="utf-8")
+    assert f"{found['bytes']['bytes_per_token']:.2f} bytes per token" in written
+    assert "As good as online" not in written
+
+
+def test_faithful_compares_students_that_differ_in_their_targets_alone(
+    tmp_path: Path, cache: Path, checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(tmp_path)
+    monkeypatch.setattr(faithful, "PART", 1)
+    models = {"a": checkpoint("bert", seed=1), "b": checkpoint("roberta", tokenizer="bpe", seed=2)}
+    recipe = tiny_recipe(tmp_path, models, train={"steps": 3, "eval_every": 3, "save_every": 3})
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
+    file = tmp_path / "faithful.json"
+    words = ["--seeds", "1", "2", "--threads", "1", "--recipe", tmp_path / "recipe.toml", "--json", file]
+    faithful.main([*map(str, words), "--scratch", str(tmp_path / "scratch")])
+    text = file.read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    found = json.loads(text)
+    assert list(found["seeds"]) == ["1", "2"]
+    for seed, arms in found["seeds"].items():
+        assert list(arms) == ["none", "store", "online"]
+        results = {
+            a: json.loads((tmp_path / "scratch" / f"{a}-{seed}" / "results.json").read_text()) for a in arms
+        }
+        assert {a: r["valid"]["nats"] for a, r in results.items()} == {a: r["nats"] for a, r in arms.items()}
+        assert results["none"]["teachers"] == []
+        assert len(results["online"]["teachers"]) == len(results["store"]["teachers"]) == 2
+        assert results["none"]["text"] == results["online"]["text"]
+    nats = found["seeds"]["1"]
+    assert found["summary"]["store - online"][0] == nats["store"]["nats"] - nats["online"]["nats"] != 0
+    part = store_page._faithful(found)
+    assert f"{nats['online']['nats']:.4f}" in part
