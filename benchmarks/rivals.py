@@ -2,10 +2,10 @@
 
     python benchmarks/rivals.py [--rounds 5] [--torchdistill FOLDER] [--device cuda --size base]
 
-writes benchmarks/results/rivals.json, and from that docs/results/speed.md. Run it on an otherwise idle
-machine. The variants take turns in one process: the same models, text, batches and threads. Peak memory is
-measured with one process per variant. Needs the `bench` extra and the text of LIMBECK_DATA (its folder
-corpus-small).
+writes benchmarks/results/rivals.json, and from that and speed-notes.md docs/results/speed.md. Run it on an
+otherwise idle machine. The variants take turns in one process: the same models, text, batches and threads.
+Peak memory is measured with one process per variant. Needs the `bench` extra and the text of LIMBECK_DATA
+(its folder corpus-small).
 
 torchdistill is not in the extra: it needs torchvision, and a torchvision that does not fit the torch beside
 it breaks `import transformers`. It is measured where it stands in a folder of its own:
@@ -166,7 +166,9 @@ def main(arguments: Sequence[str] | None = None, setting: RivalSetting | None = 
         unfinished.unlink(missing_ok=True)
     write(given.json, result)
     given.page.parent.mkdir(parents=True, exist_ok=True)
-    given.page.write_text(page(result), encoding="utf-8")
+    notes = given.json.with_name(f"{given.page.stem}-notes.md")
+    said = notes.read_text(encoding="utf-8") if notes.is_file() else ""
+    given.page.write_text(page(result, said), encoding="utf-8")
     for target in result["targets"]:
         say(f"{'met' if target['met'] else 'MISSED'}: {target['what']} {target['measured']:.4g}")
 

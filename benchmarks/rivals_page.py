@@ -12,9 +12,13 @@ from step_page import MB, _fill, _spread, _table
 Result = dict[str, Any]
 
 
-def page(result: Result) -> str:
-    """docs/results/speed.md."""
-    sections = _head, _targets, _speed, _ratios, _kept, _memory, _peak, _profile, _others, _again
+def page(result: Result, notes: str = "") -> str:
+    """docs/results/speed.md; `notes`: what the figures say."""
+
+    def said(_: Result) -> str:
+        return notes.strip()
+
+    sections = _head, _targets, said, _speed, _ratios, _kept, _memory, _peak, _profile, _others, _again
     return "\n\n".join(text for section in sections if (text := section(result)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ from limbeck.pipeline.train import build as build_student
 from limbeck.pipeline.train import training_batches
 from limbeck.recipe import Recipe
 from limbeck.teachers.masked_lm import load_masked_lm
-from limbeck.teachers.store_build import build_chunks
+from limbeck.teachers.store_build import Shown, build_chunks
 from limbeck.teachers.store_chunk import Chunk, pack
 from limbeck.teachers.store_files import Place
 from limbeck.teachers.store_format import Layout, decode
 from limbeck.teachers.store_header import Masks, Plan
 from limbeck.teachers.store_top import said, summarise
 from limbeck.teachers.teacher import CPU_PART, Teacher
-from limbeck.text.batches import Collator, TeacherBatch
+from limbeck.text.batches import Batch, Collator, TeacherBatch
 from limbeck.text.pieces import PieceTokenizer
 from limbeck.text.prepare import prepare_texts
 from limbeck.training.engine import DTYPES, Autocast
@@ -35,42 +35,59 @@ from limbeck.training.interface import StepContext
 from limbeck.training.optimiser import adamw, clip_gradients, trainable
 
 RATE = 0.15
+CHUNKS = 4
 
 
 def build_speed(made: Made, precision: str, passages: int, rounds: int) -> dict[str, Any]:
-    """Pieces per second of building a chunk, text to file, and of the teacher's forwards alone, in turns.
+    """Pieces per second of building `CHUNKS` chunks, text to file, and of the forwards alone, in turns.
 
     The forwards: the same passages in the same batches, collated before; logits at the masked pieces, left
-    as the model gives them.
+    as the model gives them. reading: texts to batches alone, which a build does beside the forwards; keeping:
+    of logits that are there, what is kept of them.
     """
     tokenizer = made.teacher_tokenizers[0]
     teacher = Teacher("t", made.model(made.setting.teacher, tokenizer, 1), tokenizer, "cpu", precision)
     corpus = made.corpus(made.setting.step_text, made.setting.words)
     texts = corpus.texts(range(min(passages, len(corpus))))
-    shown = prepare_texts(texts, tokenizer, [], [])
-    shown.sort(key=lambda p: len(p.student.ids))
     collator = Collator(tokenizer, [], seed=0, rate=RATE, student_sees="mask")
-    batches = [collator(shown[i : i + CPU_PART], 0) for i in range(0, len(shown), CPU_PART)]
-    pieces = sum(len(p.student.ids) for p in shown)
+    size = -(-len(texts) // CHUNKS)
     plan = Plan("m", precision, tokenizer.fingerprint, teacher.width, "t", len(texts), Masks(0, RATE), 16,
-                len(texts), calibration=1.1)  # fmt: skip
+                size, calibration=1.1)  # fmt: skip
+    places = [Place(0, number) for number in range(-(-len(texts) // size))]
+
+    def shown() -> list[Shown]:
+        parts = (texts[i : i + size] for i in range(0, len(texts), size))
+        return [Shown(part, collator, 0, CPU_PART) for part in parts]
+
+    read = shown()
+    batches = [batch for part in read for batch in part.batches]
+    pieces = sum(part.pieces for part in read)
+
+    def said_of(b: Batch) -> Iterator[Tensor]:
+        given = TeacherBatch(b.input_ids, b.attention_mask, b.position, torch.arange(b.count))
+        return (logits for _, logits in teacher.parts(given))
 
     def bare() -> None:
         for b in batches:
-            given = TeacherBatch(b.input_ids, b.attention_mask, b.position, torch.arange(b.count))
-            for _ in teacher.parts(given):
+            for _ in said_of(b):
                 pass
+
+    one = batches[len(batches) // 2]
+    logits = torch.cat(list(said_of(one)))
+    draw = torch.arange(one.count) * 0.618034 % 1
+
+    def keeping() -> None:
+        for _ in batches:
+            summarise(logits, one.gold, draw, plan.layout, plan.temperatures)
 
     def built() -> None:
         with tempfile.TemporaryDirectory() as name:
-            build_chunks(
-                Path(name), plan, teacher, tokenizer, lambda r: texts[r.start : r.stop], [Place(0, 0)]
-            )
+            build_chunks(Path(name), plan, teacher, tokenizer, lambda r: texts[r.start : r.stop], places)
 
-    times = _in_turns({"bare": bare, "build": built}, rounds)
+    times = _in_turns({"bare": bare, "build": built, "reading": shown, "keeping": keeping}, rounds)
     ratio = [a / b for a, b in zip(times["bare"], times["build"], strict=True)]
     rates = {name: spread([pieces / t for t in found]) for name, found in times.items()}
-    return {"pieces_per_second": rates, "ratio": spread(ratio)}
+    return {"pieces_per_second": rates, "ratio": spread(ratio), "passages": len(texts), "chunks": len(places)}
 
 
 def _in_turns(what: dict[str, Any], rounds: int) -> dict[str, list[float]]:

@@ -88,11 +88,25 @@ def _speed(store: Row) -> str:
         rate = {n: {k: _ms(v) for k, v in s.items()} for n, s in found["seconds_per_step"].items()}
         rows.append([f"training step, {precision}", f"{_spread(rate['stored'], '.0f')} ms",
                      f"{_spread(rate['plain'], '.0f')} ms", _spread(found["ratio"], ".3f")])  # fmt: skip
-    text = """*building*: from text to chunk, against the teacher's bare forwards over the same batches.
-        *training step*: from two teachers' stores, against a plain masked-LM step of the same 2×128 student;
-        batches, clipping and optimiser included."""
+    rates = next(iter(store["build"].values()))
+    parts = ", ".join(
+        f"reading {pieces(found, 'reading'):.0%} and keeping {pieces(found, 'keeping'):.0%} in {precision}"
+        for precision, found in store["build"].items()
+    )
+    text = f"""*building*: {rates["passages"]} passages from text to {rates["chunks"]} chunks, against the
+        teacher's bare forwards over the same batches. As shares of the forwards' time, each alone: {parts}.
+        Reading (tokens, masks, batches) goes on beside the forwards, on the same two cores; keeping (softmax,
+        the likeliest pieces, the draw) walks every logit three times. *training step*: from two
+        teachers' stores, against a plain masked-LM step of the same 2×128 student; batches, clipping and
+        optimiser included."""
     head = ["", "with the store", "against", "ratio"]
     return "\n\n".join(["## Speed", _fill(text), _table(head, rows)])
+
+
+def pieces(found: Row, part: str) -> float:
+    """Time of a part of building, as a share of the forwards'."""
+    rates = found["pieces_per_second"]
+    return float(rates["bare"]["median"] / rates[part]["median"])
 
 
 def _ms(value: Any) -> Any:

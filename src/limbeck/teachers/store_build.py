@@ -33,7 +33,7 @@ Texts = Callable[[range], list[str]]
 """The texts of passages, by their places in the store (in order of hash)."""
 
 
-class _Shown:
+class Shown:
     """A chunk's passages as the teacher is shown them.
 
     batches: of passages of similar length; rows: per batch int64 [b], the passages' places in the chunk;
@@ -74,10 +74,10 @@ def build_chunks(
     # Which passages go together is decided here and not by what memory allows: it may change the last digits.
     size = CPU_PART if teacher.device.type == "cpu" else teacher.batch
 
-    def show(place: Place) -> _Shown:
-        return _Shown(texts(_passages(plan, place.number)), collator, place.variant, size)
+    def show(place: Place) -> Shown:
+        return Shown(texts(_passages(plan, place.number)), collator, place.variant, size)
 
-    def write(place: Place, found: Said, rows: Ints, shown: _Shown) -> None:
+    def write(place: Place, found: Said, rows: Ints, shown: Shown) -> None:
         order = np.argsort(rows, kind="stable")  # into the passages' order; a passage's own stays
         counts = np.bincount(rows, minlength=shown.passages)
         content = pack(found.ordered(order), counts, shown.pieces, plan.layout, plan.key, *place)
@@ -112,7 +112,7 @@ def _passages(plan: Plan, number: int) -> range:
 
 
 def _predict(
-    teacher: Teacher, plan: Plan, shown: _Shown, variant: int, tell: Callable[[int], None]
+    teacher: Teacher, plan: Plan, shown: Shown, variant: int, tell: Callable[[int], None]
 ) -> tuple[Said, Ints]:
     """What the teacher says of every masked piece of a chunk, and each one's passage, int64 [N]."""
     parts: list[tuple[torch.Tensor, ...]] = []
