@@ -48,6 +48,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--passages", type=int, default=128, help="passages for the divergence")
     parser.add_argument("--built", type=int, default=768, help="passages that a turn of building takes")
     parser.add_argument(
+        "--large", type=int, nargs=2, default=(12, 768), help="layers, width of a large teacher"
+    )
+    parser.add_argument(
         "--build-only", action="store_true", help="measure that anew; the rest of the JSON stays"
     )
     parser.add_argument("--precisions", nargs="+", choices=("bf16", "f32"), default=["bf16", "f32"])
@@ -149,8 +152,18 @@ def measure(setting: Setting, given: argparse.Namespace) -> dict[str, Any]:
             build(chosen)
             alone = recipe(at, small, {}, precision)
             result["step"][precision] = step_speed(chosen, alone, given.rounds, given.steps)
+    result["build_large"] = large(setting, given)
     result["targets"] = targets(result)
     return result
+
+
+def large(setting: Setting, given: argparse.Namespace) -> dict[str, Any]:
+    """Building with a teacher of BERT-base's shape, with a tenth of the passages."""
+    say("building, a large teacher")
+    made = Made(replace(setting, teacher=tuple(given.large)))
+    passages, rounds = -(-given.built // 10), min(given.rounds, 3)
+    found = build_speed(made, given.precisions[0], passages, rounds)
+    return found | {"teacher": list(given.large), "precision": given.precisions[0]}
 
 
 def targets(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -185,6 +198,7 @@ def main(arguments: Sequence[str] | None = None, setting: Setting | None = None)
         for precision in given.precisions:
             say(f"{precision}: building")
             result["build"][precision] = build_speed(made, precision, given.built, given.rounds)
+        result["build_large"] = large(setting, given)
         result["targets"] = targets(result)
     else:
         result = measure(setting, given)

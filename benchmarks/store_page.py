@@ -84,6 +84,10 @@ def _speed(store: Row) -> str:
     for precision, found in store["build"].items():
         rate = {n: f"{_spread(found['pieces_per_second'][n], ',.0f')} pieces/s" for n in ("build", "bare")}
         rows.append([f"building, {precision}", rate["build"], rate["bare"], _spread(found["ratio"], ".3f")])
+    found = store["build_large"]
+    rate = {n: f"{_spread(found['pieces_per_second'][n], ',.0f')} pieces/s" for n in ("build", "bare")}
+    name = f"building with a teacher of {'×'.join(map(str, found['teacher']))}, {found['precision']}"
+    rows.append([name, rate["build"], rate["bare"], _spread(found["ratio"], ".3f")])
     for precision, found in store["step"].items():
         rate = {n: {k: _ms(v) for k, v in s.items()} for n, s in found["seconds_per_step"].items()}
         rows.append([f"training step, {precision}", f"{_spread(rate['stored'], '.0f')} ms",

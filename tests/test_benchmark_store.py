@@ -37,7 +37,8 @@ def test_the_whole_benchmark(tmp_path: Path, cache: Path) -> None:
         threads=1,
     )
     file = tmp_path / "out" / "store.json"
-    counts = "--rounds 2 --steps 2 --passages 20 --built 20 --teacher-steps 2 --threads 1 --precisions f32"
+    counts = "--rounds 2 --steps 2 --passages 20 --built 20 --large 2 32 --teacher-steps 2"
+    counts += " --threads 1 --precisions f32"
     store.main([*counts.split(), "--json", str(file)], setting)
     text = file.read_text(encoding="utf-8")
     assert str(tmp_path) not in text
