@@ -29,8 +29,14 @@ types: install
 docs: install
 	$(BIN)/python docs/generate.py
 
+# What is timed, for an idle machine: about an hour on two cores. Needs the text of LIMBECK_DATA.
 bench: install
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/rivals.py
+	$(BIN)/python benchmarks/gloss.py
+	$(BIN)/python benchmarks/wsd_page.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/store_page.py
 
 install: $(INSTALLED)
 

@@ -396,7 +396,7 @@ def test_what_is_wrong_is_one_line(
 
 
 def test_refusals_by_family_and_stage(
-    folder: Path, bert: Path, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, bert: Path, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     xlnet = make_checkpoint("xlnet", tmp_path / "xlnet", tokenizer=family_tokenizer("xlnet"))
     with pytest.raises(UserError, match="the packed layout does not work for the family 'xlnet'"):
@@ -416,9 +416,6 @@ def test_refusals_by_family_and_stage(
     packed = refused.model_copy(update={"gloss": refused.gloss.model_copy(update={"layout": "packed"})})  # type: ignore[union-attr]
     with pytest.raises(UserError, match="packed layout does not work for the family 'deberta-v2'"):
         run(packed, tmp_path / "run")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="gloss training runs in one process for now"):
-        gloss(gloss_recipe(folder, bert), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

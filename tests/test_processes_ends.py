@@ -65,9 +65,9 @@ def test_a_run_directory_that_is_behind_another_machines_is_refused(
     one_line(done, 2, "is at step 1 where process 1 runs, and at 0 where process 0 does", "--node-rank")
 
 
-@pytest.mark.parametrize("verb", ["check", "demo", "init", "env", "gloss"])
+@pytest.mark.parametrize("verb", ["check", "demo", "init", "env", "wsd"])
 def test_commands_of_one_process_refuse_several(many: Starter, world: Path, verb: str) -> None:
-    words = {"check": [world / "alone.toml"], "gloss": [world / "alone.toml"]}.get(verb, [])
+    words = {"check": [world / "alone.toml"], "wsd": ["model", "a text"]}.get(verb, [])
     one_line(many.run(verb, *words), 2, "this command runs in one process; start it without torchrun")
 
 

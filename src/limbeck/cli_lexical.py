@@ -1,6 +1,5 @@
 """Commands of the lexical side: word sense disambiguation. Registered in cli.py."""
 
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from limbeck import tables
 from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
 from limbeck.files import check_writable
+from limbeck.processes.together import command_again
 from limbeck.terminal import show, show_table, work
 
 
@@ -25,15 +25,16 @@ def gloss(
     """Train a model on which gloss fits a word in its context.
 
     Starts from gloss.init, or from the recipe's own student, which `limbeck run` trains. The same command
-    goes on with a run that was stopped.
+    goes on with a run that was stopped. `torchrun --nproc-per-node N -m limbeck gloss RECIPE` trains on N
+    processes.
     """
-    with work(verbose) as progress:
+    with work(verbose, several=True) as progress:
         from limbeck.recipe import load_recipe
 
         loaded = load_recipe(recipe, overrides or [])
         from limbeck.pipeline import gloss as train_gloss
 
-        again = shlex.join(["limbeck", *sys.argv[1:]])
+        again = command_again(sys.argv[1:])
         results = train_gloss(loaded, output, extend=extend or 0, resume_hint=again, progress=progress)
         show(results, as_json, tables.gloss_tables)
 

@@ -18,7 +18,7 @@ from limbeck.gloss.sources import check_sources, contents
 from limbeck.gloss.step import GlossStep
 from limbeck.lexicon.wordnet import find_wordnet
 from limbeck.pipeline import train as student_stage
-from limbeck.pipeline.assemble import Progress
+from limbeck.pipeline.assemble import Progress, read_text
 from limbeck.pipeline.gloss_assemble import (
     GlossAssembled,
     assemble_gloss,
@@ -29,13 +29,14 @@ from limbeck.pipeline.gloss_assemble import (
 from limbeck.pipeline.gloss_head import LoopSettings, train_head
 from limbeck.pipeline.gloss_result import evaluator, gloss_results
 from limbeck.pipeline.place import check_run_folder, give_back
-from limbeck.processes.together import several
+from limbeck.processes.group import current
+from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
-from limbeck.run import Run, check_folder
+from limbeck.run import Run, check_folder, environment
 from limbeck.teachers.loading import find_source
 from limbeck.teachers.masked_lm import weights_digest
 from limbeck.teachers.teacher import Teacher
-from limbeck.training.engine import choose_device, choose_precision
+from limbeck.training.engine import check_share, choose_device, choose_precision
 from limbeck.training.interface import Best
 from limbeck.training.loop import train
 
@@ -64,11 +65,6 @@ def run(
     folder = Path(recipe.output) if folder is None else folder
     if recipe.gloss is None:
         return student_stage.run(recipe, folder, extend=extend, resume_hint=resume_hint, progress=progress)
-    if several():
-        raise UserError(
-            "gloss training runs in one process; use `limbeck pretrain` or `limbeck distill` under torchrun, "
-            "and `limbeck gloss` without it"
-        )
     if recipe.text is None:
         return {"gloss": gloss(recipe, folder, resume_hint=resume_hint, progress=progress)}
     if recipe.gloss.init is not None:
@@ -76,10 +72,11 @@ def run(
             f"[gloss] init is {recipe.gloss.init}, and not the student of this recipe; leave it out, or use "
             "`limbeck gloss`"
         )
-    check_gloss(recipe, folder / FOLDER, init=None)
-    results = student_stage.run(recipe, folder, extend=extend, resume_hint=resume_hint, progress=progress)
-    more = gloss(recipe, folder / FOLDER, student=folder, resume_hint=resume_hint, progress=progress)
-    return results | {"gloss": more}
+    with together():
+        check_gloss(recipe, folder / FOLDER, init=None)
+        results = student_stage.run(recipe, folder, extend=extend, resume_hint=resume_hint, progress=progress)
+        more = gloss(recipe, folder / FOLDER, student=folder, resume_hint=resume_hint, progress=progress)
+        return results | {"gloss": more}
 
 
 def gloss(
@@ -117,23 +114,41 @@ def gloss(
             f"{init} is not there: the student of the recipe is not trained yet; `limbeck run` trains it and "
             "goes on with glosses, or name a model as gloss.init"
         )
-    check_gloss(recipe, folder, init=init, extend=extend)
-    made = assemble_gloss(recipe, init, progress)
-    batches = made.batches()
-    steps = made.section.steps or max(1, round(made.section.epochs * batches.steps_per_epoch))
-    fields = _fields(made) | {"gloss.steps": steps + extend}
-    alone = {
-        "output": str(folder.absolute()),
-        "text": None,
-        "gloss": made.section.model_copy(update={"init": init}),
-    }
-    saved = to_toml(recipe.model_copy(update=alone))  # for itself: it trains no student
-    with Run.open(folder, saved, fields, extend=extend > 0, resume_hint=resume_hint) as opened:
-        done = _finished(opened, steps + extend)
-        if done is not None:
-            log.info("%s is finished; nothing to do", folder)
-            return done
-        return _train(made, batches, steps + extend, opened, student, progress)
+    with together() as group:
+        group.check_same(_common(recipe), "recipe and versions")
+        check_gloss(recipe, folder, init=init, extend=extend)
+        made = assemble_gloss(recipe, init, progress)
+        batches = made.batches()
+        if batches.batch % group.world:
+            raise UserError(
+                f"gloss.train has {batches.batch} instances to train on, fewer than gloss.batch, and"
+                f" {group.world} processes cannot share them evenly; give more text or start one process"
+            )
+        steps = made.section.steps or max(1, round(made.section.epochs * batches.steps_per_epoch))
+        fields = _fields(made) | {"gloss.steps": steps + extend}
+        group.check_same(fields, "instances, lexicon and models")
+        alone = {
+            "output": str(folder.absolute()),
+            "text": None,
+            "gloss": made.section.model_copy(update={"init": init}),
+        }
+        saved = to_toml(recipe.model_copy(update=alone))  # for itself: it trains no student
+        with Run.open(
+            folder, saved, fields, extend=extend > 0, main=group.main, resume_hint=resume_hint
+        ) as opened:
+            done = group.from_main(lambda: _finished(opened, steps + extend))
+            if done is not None:
+                log.info("%s is finished; nothing to do", folder)
+                return dict(done)
+            return _train(made, batches, steps + extend, opened, student, progress)
+
+
+def _common(recipe: Recipe) -> dict[str, Any]:
+    """What all processes of a run must agree on before they begin: their steps are taken together."""
+    assert recipe.gloss is not None
+    fields = {f"gloss.{name}": value for name, value in recipe.gloss if name != "threads"}
+    versions: dict[str, str] = environment()["versions"]
+    return affecting(recipe, "gloss") | fields | versions
 
 
 def check_gloss(recipe: Recipe, folder: Path, *, init: str | None, extend: int = 0) -> None:
@@ -143,15 +158,15 @@ def check_gloss(recipe: Recipe, folder: Path, *, init: str | None, extend: int =
         init: the model to start from; None: the student, which is not there yet.
 
     Raises:
-        UserError: several processes, device or precision that this machine lacks, a file or a model that does
-            not exist, no development set, no lexicon, a layout that the student's family cannot do, a run
-            directory that cannot be written or holds another run.
+        UserError: device or precision that this machine lacks, a number of processes that does not divide the
+            batch, a file or a model that does not exist, no development set, no lexicon, a layout that the
+            student's family cannot do, a run directory that cannot be written or holds another run.
     """
     section = recipe.gloss
     assert section is not None
-    if several():
-        raise UserError("gloss training runs in one process for now; start limbeck without torchrun")
-    choose_precision(section.precision, choose_device(section.device))
+    device = choose_device(section.device)
+    choose_precision(section.precision, device)
+    check_share(current(), section.batch, device, "gloss.batch")
     check_sources(section.train, "gloss.train")
     check_sources(development_set(section), "gloss.valid")
     if section.lexicon == "wordnet":
@@ -163,6 +178,8 @@ def check_gloss(recipe: Recipe, folder: Path, *, init: str | None, extend: int =
     if section.cohesive:
         for spec in recipe.teachers:
             find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
+    if not current().main:
+        return
     check_run_folder(folder)
     if section.steps is not None:  # else their number is known when the instances are read
         known = _named_fields(recipe) | {"gloss.steps": section.steps + extend}
@@ -223,7 +240,8 @@ def _train(
             made.model, made.encoder, made.settings, masking=section.masked, dropout=section.dropout
         )
     except BaseException:  # Ctrl-C as well: nothing of the glosses is trained yet
-        give_back(opened.folder)
+        if opened.main:
+            give_back(opened.folder)
         raise
     step = GlossStep(
         section,
@@ -243,9 +261,14 @@ def _train(
         evaluate=evaluator(made),
         best=BEST,
     )
-    results = gloss_results(made, opened.folder, result, batches.steps_per_epoch, progress)
-    atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    return results
+    text = None if made.recipe.text is None else read_text(made.recipe)[1]
+
+    def measured() -> dict[str, Any]:
+        results = gloss_results(made, opened.folder, result, batches.steps_per_epoch, text, progress)
+        atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        return results
+
+    return dict(current().from_main(measured))
 
 
 def teaching(made: GlossAssembled) -> DistillStep | None:
@@ -257,15 +280,18 @@ def teaching(made: GlossAssembled) -> DistillStep | None:
 
 def _temperatures(made: GlossAssembled, folder: Path, student: Path, progress: Progress | None) -> None:
     """Calibrates the teachers, or takes the temperatures that the run found at its first start."""
-    path = folder / "temperatures.json"
-    if not made.placed:
-        return
-    if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+
+    def known() -> dict[str, float]:
+        path = folder / "temperatures.json"
+        if path.is_file():
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        set_temperatures(made, student, progress)
+        found = {p.teacher.name: p.teacher.temperature for p in made.placed}
+        log.info("temperatures of the teachers: %s", ", ".join(f"{n} {t:.2f}" for n, t in found.items()))
+        atomic_write(path, json.dumps(found, indent=1) + "\n")
+        return found
+
+    if made.placed:
+        found = current().from_main(known)
         for placed in made.placed:
-            placed.teacher.temperature = known[placed.teacher.name]
-        return
-    set_temperatures(made, student, progress)
-    found = {p.teacher.name: p.teacher.temperature for p in made.placed}
-    log.info("temperatures of the teachers: %s", ", ".join(f"{n} {t:.2f}" for n, t in found.items()))
-    atomic_write(path, json.dumps(found, indent=1) + "\n")
+            placed.teacher.temperature = found[placed.teacher.name]

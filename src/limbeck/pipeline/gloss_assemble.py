@@ -32,6 +32,7 @@ from limbeck.gloss.unified import DATA
 from limbeck.lexicon.lexicon import Lexicon, open_lexicon
 from limbeck.pipeline.assemble import EVALUATION_SEED, Progress, place, sample_rows
 from limbeck.pipeline.teachers import calibrate_on
+from limbeck.processes.group import current
 from limbeck.recipe import GlossSection, Recipe
 from limbeck.recipe_gloss import WORDNET_EXAMPLES
 from limbeck.tasks.mlm_words import Sample
@@ -113,6 +114,8 @@ class GlossAssembled:
             seed=self.recipe.seed,
             batch=section.batch,
             tokens=section.tokens,
+            rank=current().rank,
+            world=current().world,
         )
 
     def corpus(self) -> Corpus:
@@ -148,7 +151,12 @@ def assemble_gloss(recipe: Recipe, init: str, progress: Progress | None = None) 
     """
     section = recipe.gloss
     assert section is not None
-    lexicon = open_lexicon(section.lexicon, progress and partial(progress, "building the lexicon's index"))
+
+    def opened() -> Lexicon:
+        return open_lexicon(section.lexicon, progress and partial(progress, "building the lexicon's index"))
+
+    current().once_per_cache(lambda: opened().fingerprint)
+    lexicon = opened()
     valid_names = development_set(section)
     valid = _development(section, valid_names, lexicon)
     where = f"gloss.init: {init!r}"
@@ -166,17 +174,22 @@ def assemble_gloss(recipe: Recipe, init: str, progress: Progress | None = None) 
     )
     encoder = Encoder(tokenizer, marks=section.marks, max_length=section.max_length)
     layout = Layout(encoder.template, settings.layout, family=family)
-    instances = prepare_instances(
-        section.train,
-        lexicon,
-        encoder,
-        layout,
-        of=section.candidates,
-        window=section.window,
-        cache=cache_dir() / "gloss",
-        label="gloss.train",
-        progress=progress and partial(progress, "reading gloss.train"),
-    )
+
+    def prepared() -> PreparedInstances:
+        return prepare_instances(
+            section.train,
+            lexicon,
+            encoder,
+            layout,
+            of=section.candidates,
+            window=section.window,
+            cache=cache_dir() / "gloss",
+            label="gloss.train",
+            progress=progress and partial(progress, "reading gloss.train"),
+        )
+
+    current().once_per_cache(lambda: prepared().fingerprint)
+    instances = prepared()
     rows = choose(
         instances,
         seed=recipe.seed,

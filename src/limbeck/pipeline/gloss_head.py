@@ -11,15 +11,20 @@ import numpy as np
 import torch
 
 from limbeck.distill.step import DistillStep
+from limbeck.errors import UserError
 from limbeck.files import cache_dir
 from limbeck.gloss.checkpoint import read_encoder, with_masked_lm_head
 from limbeck.pipeline.gloss_assemble import GlossAssembled
+from limbeck.processes.group import current
 from limbeck.recipe import DistillSection
 from limbeck.run import Run
 from limbeck.teachers.loading import quiet
 from limbeck.teachers.masked_lm import MaskedLM
 from limbeck.text.batches import Collator, TextBatches
+from limbeck.text.corpus import Corpus
 from limbeck.text.prepare import prepare
+from limbeck.text.prepared import Prepared
+from limbeck.training.engine import Engine
 from limbeck.training.loop import train
 
 log = logging.getLogger("limbeck")
@@ -96,17 +101,42 @@ def train_head(made: GlossAssembled, folder: Path, fields: dict[str, Any], resum
         save_every=section.save_every,
         keep=section.keep,
     )
-    with Run.open(folder, "", fields, resume_hint=resume_hint) as run:
+    group = current()
+    with Run.open(folder, "", fields, main=group.main, resume_hint=resume_hint) as run:
         step = DistillStep([], DistillSection(), module.width)
         train(module, step, _text(made), settings, run, seed=made.recipe.seed, save_model=save_model)
     where = str(folder / "model")
-    made.model, _ = read_encoder(where, where)
+    made.model = read_encoder(where, where)[0] if group.main else module.model.requires_grad_(True)
+    Engine(settings, group).share_weights(made.model)  # the run directory is the main process's alone
 
 
 def _text(made: GlossAssembled) -> TextBatches:
-    """The training instances' text as passages for plain masked-LM training."""
-    tokenizer, corpus = made.encoder.tokenizer, made.corpus()
-    prepared = prepare(corpus, tokenizer, [], [], cache=cache_dir() / "prepared", workers=1)
+    """The training instances' text as passages for plain masked-LM training.
+
+    Raises:
+        UserError: the processes cannot share it evenly.
+    """
+    tokenizer, group = made.encoder.tokenizer, current()
+
+    def prepared() -> tuple[Corpus, Prepared]:
+        corpus = made.corpus()
+        return corpus, prepare(corpus, tokenizer, [], [], cache=cache_dir() / "prepared", workers=1)
+
+    group.once_per_cache(lambda: prepared()[0].fingerprint)
+    corpus, pieces = prepared()
+    batch = min(BATCH, len(corpus))
+    if batch % group.world:
+        raise UserError(
+            f"the masked-LM head is trained on {batch} passages a step, which {group.world} processes cannot"
+            " share evenly; start a number of processes that divides it"
+        )
     collator = Collator(tokenizer, [], seed=made.recipe.seed, rate=made.section.mask, student_sees="bert")
-    rows = np.arange(len(corpus))
-    return TextBatches(prepared, collator, rows, batch=BATCH, micro_batch=BATCH)
+    return TextBatches(
+        pieces,
+        collator,
+        np.arange(len(corpus)),
+        batch=batch,
+        micro_batch=batch,
+        rank=group.rank,
+        world=group.world,
+    )

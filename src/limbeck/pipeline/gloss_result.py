@@ -15,14 +15,16 @@ from limbeck.gloss.checkpoint import is_headless
 from limbeck.gloss.instances import candidates
 from limbeck.gloss.model import GlossModel
 from limbeck.gloss.predict import predict
-from limbeck.pipeline.assemble import EVALUATION_SEED, Progress, read_text
+from limbeck.pipeline.assemble import EVALUATION_SEED, Progress
 from limbeck.pipeline.gloss_assemble import GlossAssembled
 from limbeck.pipeline.teachers import shown_model
+from limbeck.processes.group import current
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.tasks.mlm_result import versions
 from limbeck.tasks.wsd_baselines import FIRST, RANDOM, first_sense, random_sense
 from limbeck.tasks.wsd_score import Gold, Marks, measure
 from limbeck.teachers.masked_lm import load_masked_lm
+from limbeck.text.corpus import Corpus
 from limbeck.text.pieces import PieceTokenizer
 from limbeck.training.loop import TrainResult
 
@@ -32,12 +34,17 @@ LEAST = 1e-12
 
 
 def gloss_results(
-    made: GlossAssembled, folder: Path, result: TrainResult, per_epoch: int, progress: Progress | None
+    made: GlossAssembled,
+    folder: Path,
+    result: TrainResult,
+    per_epoch: int,
+    text: Corpus | None,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     """What a finished run's `results.json` says, JSON-ready.
 
     Args:
-        per_epoch: steps in one pass over the training instances.
+        per_epoch: steps in one pass over the training instances. text: the recipe's `text.valid`.
     """
     section, recipe, model = made.section, made.recipe, made.model
     used = made.instances.candidates[made.rows]
@@ -85,9 +92,10 @@ def gloss_results(
             {"name": p.teacher.name, "temperature": p.teacher.temperature, "prior": p.prior}
             for p in made.placed
         ],
-        **words(made, folder, progress),
+        **words(made, folder, text, progress),
         "cost": {
             "steps": result.steps,
+            "processes": current().world,
             "seconds": result.seconds,
             "tokens": result.tokens,
             "tokens_per_second": result.tokens / result.seconds,
@@ -150,11 +158,13 @@ def baselines(made: GlossAssembled) -> dict[str, float]:
     return {FIRST: measured["f1"], RANDOM: sum(chance) / len(chance)}
 
 
-def words(made: GlossAssembled, folder: Path, progress: Progress | None) -> dict[str, Any]:
+def words(
+    made: GlossAssembled, folder: Path, text: Corpus | None, progress: Progress | None
+) -> dict[str, Any]:
     """Nats per masked word before and after, as `limbeck eval mlm`; None for a model that never had a head.
 
-    `words`: on the recipe's `text.valid`, None without one; `gloss_words`: on the contexts and glosses of the
-    development set, which are of the kind that LMGC-M learns from.
+    `words`: on `text`, the recipe's `text.valid`, None without one; `gloss_words`: on the contexts and
+    glosses of the development set, which are of the kind that LMGC-M learns from.
     """
     if is_headless(made.model):
         return {"words": None, "gloss_words": None}
@@ -170,7 +180,6 @@ def words(made: GlossAssembled, folder: Path, progress: Progress | None) -> dict
         seed=EVALUATION_SEED,
         device=made.section.device,
     )
-    text = None if made.recipe.text is None else read_text(made.recipe)[1]
     return {
         "words": None if text is None else evaluate_models(compared, text, settings, progress),
         "gloss_words": evaluate_models(compared, made.valid_corpus(), settings, progress),

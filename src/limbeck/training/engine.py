@@ -71,11 +71,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     return DTYPES.get(name)
 
 
-def check_share(group: Group, batch: int, device: torch.device) -> None:
+def check_share(group: Group, batch: int, device: torch.device, field: str = "train.batch") -> None:
     """Refuses a number of processes that cannot share the work evenly.
 
     Args:
-        batch: passages (or instances) of a step over all processes.
+        batch: passages (or instances) of a step over all processes; field: where the recipe says so.
         device: where the student trains.
 
     Raises:
@@ -83,8 +83,8 @@ def check_share(group: Group, batch: int, device: torch.device) -> None:
     """
     if batch % group.world:
         raise UserError(
-            f"{group.world} processes cannot share train.batch = {batch} evenly; start a number of processes"
-            " that divides it, or change train.batch"
+            f"{group.world} processes cannot share {field} = {batch} evenly; start a number of processes"
+            f" that divides it, or change {field}"
         )
     if group.watch is not None and device.type == "cuda":
         mine = group.watch.places[group.rank].machine
