@@ -14,6 +14,7 @@ import pytest
 
 from limbeck.errors import UserError
 from limbeck.pipeline import run
+from limbeck.report.figures import Curve, teacher_weights
 from limbeck.report.markdown import code_block, count, duration, fixed, memory, share, table
 from limbeck.report.page import write_report
 from tests.tiny_recipes import tiny_recipe, write_text
@@ -164,3 +165,15 @@ def test_no_run_no_report(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(UserError, match="line 1"):
         write_report([tmp_path])
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_logged_once_are_points() -> None:
+    """A run shorter than train.log_every has one line of metrics."""
+    curves = [Curve("a", [(3, 0.4)]), Curve("b", [(3, 0.6)])]
+    svg = teacher_weights(curves, title="weights", ylabel="weight")
+    points = [Curve(c.label, [*c.points, (9, 0.5)]) for c in curves]
+    line = teacher_weights(points, title="weights", ylabel="weight")
+    mark = re.compile(r"<use [^>]*fill: #0072b2")
+    assert mark.search(svg)
+    assert not mark.search(line)

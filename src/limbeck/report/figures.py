@@ -115,11 +115,13 @@ def teacher_weights(curves: Sequence[Curve], *, title: str, ylabel: str) -> str:
         for index, curve in enumerate(curves):
             points = _thin(curve.points)
             colour = PALETTE[index % len(PALETTE)]
-            axes.plot(*_columns(points), color=colour, linewidth=2, linestyle=_style(index))
+            dot = "o" if len(points) == 1 else None  # of one point no line is drawn
+            axes.plot(*_columns(points), color=colour, linewidth=2, linestyle=_style(index), marker=dot)
             lasts.append((points[-1][1], f"{curve.label} {points[-1][1]:.2f}", colour))
         axes.axhline(1 / len(curves), color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
         axes.set_ylim(0, 1)
-        axes.set_xlim(min(c.points[0][0] for c in curves), max(1, *(c.points[-1][0] for c in curves)))
+        begin, end = min(c.points[0][0] for c in curves), max(c.points[-1][0] for c in curves)
+        axes.set_xlim(begin if begin < end else 0, max(1, end))
         _labels_at_right(axes, lasts)
         axes.set_xlabel("training step")
         axes.set_ylabel(ylabel)
