@@ -33,6 +33,7 @@ from limbeck.run import environment
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES, LEAST_SPEED, MOST_STEP = 14.0, 0.9, 1.1
 KEPT = (4, 8, 16, 32, 64)
+ASKED = 16
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,7 +52,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--large", type=int, nargs=2, default=(12, 768), help="layers, width of a large teacher"
     )
     parser.add_argument(
-        "--build-only", action="store_true", help="measure that anew; the rest of the JSON stays"
+        "--only", choices=("build", "step"), help="measure that anew; the rest of the JSON stays"
     )
     parser.add_argument("--precisions", nargs="+", choices=("bf16", "f32"), default=["bf16", "f32"])
     parser.add_argument("--threads", type=int, default=2)
@@ -113,8 +114,9 @@ def random_teachers(home: Path, made: Made) -> dict[str, Path]:
 
 
 def bytes_per_token(home: Path, setting: Setting, teacher: Path, share: int) -> dict[str, Any]:
-    """A store of the training text, or of a share of it."""
-    made = build(recipe(home, setting, {"teacher": teacher}, "bf16"), shard=(1, share))["stores"][0]
+    """A store of the training text, or of a share of it, of `ASKED` pieces a prediction."""
+    asked = recipe(home, setting, {"teacher": teacher}, "bf16", distill={"kept": ASKED})
+    made = build(asked, shard=(1, share))["stores"][0]
     pieces = made["predictions"] * made["bytes_per_prediction"] / made["bytes_per_token"]
     made["bytes_per_token_all_files"] = made["bytes"] / pieces
     return {name: value for name, value in made.items() if name not in ("folder", "model")}
@@ -122,8 +124,6 @@ def bytes_per_token(home: Path, setting: Setting, teacher: Path, share: int) -> 
 
 def measure(setting: Setting, given: argparse.Namespace) -> dict[str, Any]:
     """Everything, as it stands in the JSON."""
-    torch.set_num_threads(given.threads)
-    made = Made(setting)
     say("a teacher")
     teacher = given.teacher or trained_teacher(setting, given.teacher_steps)
     result: dict[str, Any] = {
@@ -134,27 +134,43 @@ def measure(setting: Setting, given: argparse.Namespace) -> dict[str, Any]:
         | {"teacher_steps": None if given.teacher else given.teacher_steps},
     }
     with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
         say("bytes per token")
-        result["bytes"] = bytes_per_token(home, setting, teacher, given.share)
-        say("divergence")
-        result["divergence"] = divergence(setting, teacher, KEPT, given.passages)
-        teachers = random_teachers(home, made)
-        result["build"], result["step"] = {}, {}
+        result["bytes"] = bytes_per_token(Path(name), setting, teacher, given.share)
+    say("divergence")
+    result["divergence"] = divergence(setting, teacher, KEPT, given.passages)
+    for part in PARTS:
+        PARTS[part](result, setting, given)
+    return result
+
+
+def building(result: dict[str, Any], setting: Setting, given: argparse.Namespace) -> None:
+    """Speed of building, into the result."""
+    made = Made(setting)
+    result["build"] = {}
+    for precision in given.precisions:
+        say(f"{precision}: building")
+        result["build"][precision] = build_speed(made, precision, given.built, given.rounds)
+    result["build_large"] = large(setting, given)
+
+
+def stepping(result: dict[str, Any], setting: Setting, given: argparse.Namespace) -> None:
+    """Time of a step, into the result."""
+    made, small = Made(setting), replace(setting, train_text=setting.step_text)
+    result["step"] = {}
+    with tempfile.TemporaryDirectory() as name:
+        teachers = random_teachers(Path(name), made)
         for precision in given.precisions:
-            say(f"{precision}: building")
-            result["build"][precision] = build_speed(made, precision, given.built, given.rounds)
             say(f"{precision}: steps")
-            small = replace(setting, train_text=setting.step_text)
-            at = home / precision
+            at = Path(name) / precision
             at.mkdir()
             chosen = recipe(at, small, teachers, precision)
+            result["step_kept"] = chosen.distill.kept
             build(chosen)
             alone = recipe(at, small, {}, precision)
             result["step"][precision] = step_speed(chosen, alone, given.rounds, given.steps)
-    result["build_large"] = large(setting, given)
-    result["targets"] = targets(result)
-    return result
+
+
+PARTS = {"build": building, "step": stepping}
 
 
 def large(setting: Setting, given: argparse.Namespace) -> dict[str, Any]:
@@ -191,17 +207,13 @@ def main(arguments: Sequence[str] | None = None, setting: Setting | None = None)
     """Measures and writes the file."""
     given = options(arguments)
     setting = setting or Setting(threads=given.threads, words=96)
-    if given.build_only:
+    torch.set_num_threads(given.threads)
+    if given.only:
         result = json.loads(given.json.read_text(encoding="utf-8"))
-        torch.set_num_threads(given.threads)
-        made = Made(setting)
-        for precision in given.precisions:
-            say(f"{precision}: building")
-            result["build"][precision] = build_speed(made, precision, given.built, given.rounds)
-        result["build_large"] = large(setting, given)
-        result["targets"] = targets(result)
+        PARTS[given.only](result, setting, given)
     else:
         result = measure(setting, given)
+    result["targets"] = targets(result)
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for target in result["targets"]:

@@ -70,22 +70,26 @@ def test_faithful_compares_students_that_differ_in_their_targets_alone(
     recipe = tiny_recipe(tmp_path, models, train={"steps": 3, "eval_every": 3, "save_every": 3})
     (tmp_path / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
     file = tmp_path / "faithful.json"
-    words = ["--seeds", "1", "2", "--threads", "1", "--recipe", tmp_path / "recipe.toml", "--json", file]
+    words = ["--seeds", "1", "2", "--kept", "8", "12", "--threads", "1"]
+    words += ["--recipe", tmp_path / "recipe.toml", "--json", file]
     faithful.main([*map(str, words), "--scratch", str(tmp_path / "scratch")])
     text = file.read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     found = json.loads(text)
     assert list(found["seeds"]) == ["1", "2"]
     for seed, arms in found["seeds"].items():
-        assert list(arms) == ["none", "store", "online"]
+        assert list(arms) == ["none", "store8", "store12", "online"]
         results = {
             a: json.loads((tmp_path / "scratch" / f"{a}-{seed}" / "results.json").read_text()) for a in arms
         }
         assert {a: r["valid"]["nats"] for a, r in results.items()} == {a: r["nats"] for a, r in arms.items()}
         assert results["none"]["teachers"] == []
-        assert len(results["online"]["teachers"]) == len(results["store"]["teachers"]) == 2
+        assert len(results["online"]["teachers"]) == len(results["store8"]["teachers"]) == 2
         assert results["none"]["text"] == results["online"]["text"]
     nats = found["seeds"]["1"]
-    assert found["summary"]["store - online"][0] == nats["store"]["nats"] - nats["online"]["nats"] != 0
+    apart = [found["summary"][name]["apart"][0] for name in found["stores"]]
+    assert apart == [nats[name]["nats"] - nats["online"]["nats"] for name in ("store8", "store12")]
+    assert 0 not in apart
+    assert apart[0] != apart[1]
     part = store_page._faithful(found)
     assert f"{nats['online']['nats']:.4f}" in part
