@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from limbeck.gloss.families import _visible
+from limbeck.gloss.instances import candidates, wordnet_examples
+from limbeck.gloss.layout import collate
+from limbeck.gloss.model import GlossModel
+from limbeck.teachers import attention
 from limbeck.teachers.packed_attention import (
     CONTEXT,
     OPENING,
@@ -15,6 +21,8 @@ from limbeck.teachers.packed_attention import (
     marked,
     packed_attention,
 )
+from tests.models import make_checkpoint
+from tests.tiny_gloss import TRAINING_TEXT, settings, world
 
 HEADS, WIDTH = 3, 5
 
@@ -100,3 +108,26 @@ def test_rows_it_does_not_serve_keep_their_mask() -> None:
     mark(mask, segment)
     assert marked(mask) is not None
     assert marked(mask.clone()) is None, "a changed mask is not what the segments say"
+
+
+def test_a_models_training_takes_it_and_its_prediction_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init = make_checkpoint("bert", tmp_path / "bert", texts=TRAINING_TEXT, vocabulary=500, seed=5)
+    lexicon = world(tmp_path)
+    model = GlossModel.start(init, settings(layout="packed", objective="choice"), what="test").eval()
+    found = [(one, candidates(lexicon, one, "gold")) for one in wordnet_examples(lexicon)]
+    batch = collate(model.encoder.encode([item for item in found if item[1]]), model.layout)
+    taken: list[str] = []
+
+    def counted(*arguments: object) -> torch.Tensor:
+        taken.append("by its parts")
+        return packed_attention(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(attention, "packed_attention", counted)
+    with torch.no_grad():
+        plain = model(batch)[0]
+    assert not taken
+    ours = model(batch)[0]
+    assert len(taken) == model.model.config.num_hidden_layers
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)

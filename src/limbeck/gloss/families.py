@@ -67,7 +67,7 @@ def packed_inputs(model: PreTrainedModel, packing: Packing) -> dict[str, Any]:
     visible = _visible(packing.segment)
     position = packing.position
     mask: Any = _as_mask(visible, how)
-    if how == SHORT:
+    if how == SHORT and torch.is_grad_enabled():
         mark(mask, packing.segment)
     if model.config.model_type == "modernbert":
         near = (position[:, :, None] - position[:, None, :]).abs() <= model.config.local_attention // 2
