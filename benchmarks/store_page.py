@@ -119,12 +119,14 @@ def _ms(value: Any) -> Any:
 
 def _faithful(found: Row) -> str:
     setting, summary, stores = found["setting"], found["summary"], list(found["stores"])
-    text = f"""Teachers of two domains (4×256, [first.md](first.md)), student {setting["student"]},
-        {setting["steps"]:,} steps of {setting["batch"]} passages, `{setting["weighting"]}`, kd = 1, ce = 0,
-        {setting["variants"]} mask variants. The students of a seed see the same text and masks and differ in
-        their targets alone: the text's own words (no teacher), the teachers' predictions, those of a store of
-        k pieces. Nats per masked piece of held-out text; in brackets what it is above online. Wanted:
-        where teaching online is worth at least 0.1 nats, within 0.02 of it."""
+    text = f"""Teachers of two domains (4×256, [first.md](first.md)), student {setting["student"]}, trained
+        without teachers for {setting["start_steps"]:,} steps (from random weights students leave their
+        plateau by luck, which drowns the difference); from there {setting["steps"]:,} steps of
+        {setting["batch"]} passages, learning rate {setting["learning_rate"]:g}, `{setting["weighting"]}`,
+        kd = 1, ce = 0. The students of a seed see the same text and masks and differ in their targets alone:
+        the text's own words (no teacher), the teachers' predictions, those of a store of k pieces. Nats per
+        masked piece of held-out text; in brackets what it is above online. Wanted: where teaching online is
+        worth at least 0.1 nats, within 0.02 of it."""
     rows = []
     for number, (seed, arms) in enumerate(found["seeds"].items()):
         row = [seed, *(f"{arms[arm]['nats']:.4f}" for arm in ("none", "online"))]

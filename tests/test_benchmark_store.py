@@ -70,7 +70,7 @@ def test_faithful_compares_students_that_differ_in_their_targets_alone(
     recipe = tiny_recipe(tmp_path, models, train={"steps": 3, "eval_every": 3, "save_every": 3})
     (tmp_path / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
     file = tmp_path / "faithful.json"
-    words = ["--seeds", "1", "2", "--kept", "8", "12", "--threads", "1"]
+    words = ["--seeds", "1", "2", "--kept", "8", "12", "--steps", "3", "--threads", "1"]
     words += ["--recipe", tmp_path / "recipe.toml", "--json", file]
     faithful.main([*map(str, words), "--scratch", str(tmp_path / "scratch")])
     text = file.read_text(encoding="utf-8")
