@@ -76,7 +76,7 @@ class DistillSection(Section):
         "Pieces that a store keeps of a prediction: the true one, the likeliest others, and some drawn from "
         "the rest to stand for it.",
         affects="contents",
-        default=16,
+        default=32,
     )
     variants: Count | None = field(
         "Masks of the text that are used in turn, epoch by epoch; a store holds each of them.",
