@@ -78,17 +78,18 @@ class GlossModel(nn.Module):
                 f"a {type(model).__name__} without a masked-LM head cannot be trained on masked words; take "
                 "a masked language model, or set gloss.masked = false"
             )
-        use_short_attention(model)
-        use_fast_dropout(model)
         # One of the two holds the model: a module registered twice has every weight twice in its state.
         self.masked = None if is_headless(model) else MaskedLM(model, encoder.tokenizer.mask_id)
         self.alone = model if self.masked is None else None
+        if self.masked is None:  # else it has done so
+            use_short_attention(model)
+            use_fast_dropout(model)
         self._types = families.takes_token_types(model, encoder.template.most_types)
         for parameter in lm_families.unused_parameters(model):  # XLNet's segment terms are used here
             parameter.requires_grad_(True)
         for parameter in families.idle_parameters(model, masking=masking, token_types=self._types):
             parameter.requires_grad_(False)
-        self.dropout = nn.Dropout(dropout)  # of [P, H] alone
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(int(model.config.hidden_size), 2)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)

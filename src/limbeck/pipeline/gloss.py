@@ -28,11 +28,11 @@ from limbeck.pipeline.gloss_assemble import (
 )
 from limbeck.pipeline.gloss_head import LoopSettings, train_head
 from limbeck.pipeline.gloss_result import evaluator, gloss_results
-from limbeck.pipeline.place import check_run_folder, give_back
+from limbeck.pipeline.place import check_run_folder, common, finished, give_back
 from limbeck.processes.group import current
 from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
-from limbeck.run import Run, check_folder, environment
+from limbeck.run import Run, check_folder
 from limbeck.teachers.loading import find_source
 from limbeck.teachers.masked_lm import weights_digest
 from limbeck.teachers.teacher import Teacher
@@ -115,7 +115,7 @@ def gloss(
             "goes on with glosses, or name a model as gloss.init"
         )
     with together() as group:
-        group.check_same(_common(recipe), "recipe and versions")
+        group.check_same(common(recipe, "gloss"), "recipe and versions")
         check_gloss(recipe, folder, init=init, extend=extend)
         made = assemble_gloss(recipe, init, progress)
         batches = made.batches()
@@ -136,19 +136,11 @@ def gloss(
         with Run.open(
             folder, saved, fields, extend=extend > 0, main=group.main, resume_hint=resume_hint
         ) as opened:
-            done = group.from_main(lambda: _finished(opened, steps + extend))
+            done = group.from_main(lambda: finished(opened, steps + extend))
             if done is not None:
                 log.info("%s is finished; nothing to do", folder)
                 return dict(done)
             return _train(made, batches, steps + extend, opened, student, progress)
-
-
-def _common(recipe: Recipe) -> dict[str, Any]:
-    """What all processes of a run must agree on before they begin: their steps are taken together."""
-    assert recipe.gloss is not None
-    fields = {f"gloss.{name}": value for name, value in recipe.gloss if name != "threads"}
-    versions: dict[str, str] = environment()["versions"]
-    return affecting(recipe, "gloss") | fields | versions
 
 
 def check_gloss(recipe: Recipe, folder: Path, *, init: str | None, extend: int = 0) -> None:
@@ -208,15 +200,6 @@ def _fields(made: GlossAssembled) -> dict[str, Any]:
         found[f"{name}.model (contents)"] = weights_digest(teacher.module.model)
         found[f"{name}.tokenizer (contents)"] = teacher.tokenizer.fingerprint
     return found
-
-
-def _finished(opened: Run, steps: int) -> dict[str, Any] | None:
-    """The results, if they are those of so many steps (not of a run before `--extend`)."""
-    path = opened.folder / "results.json"
-    if opened.status().get("state") != "finished" or not path.is_file():
-        return None
-    results = dict(json.loads(path.read_text(encoding="utf-8")))
-    return results if results["cost"]["steps"] == steps else None
 
 
 def _train(

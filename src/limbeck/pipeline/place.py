@@ -1,16 +1,18 @@
-"""Where a recipe runs: refused at once where it cannot, given back where nothing came of it."""
+"""A run directory: refused at once, its results if it is finished, given back if nothing came of it."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
+from typing import Any, Literal
 
 from limbeck.distill.student import check_family
 from limbeck.errors import UserError
 from limbeck.pipeline.stored import folder_of
 from limbeck.processes.group import current
 from limbeck.recipe import Recipe, affecting
-from limbeck.run import check_folder
+from limbeck.run import Run, check_folder, environment
 from limbeck.teachers.loading import find_source
 from limbeck.teachers.store_header import HEADER
 from limbeck.training.engine import check_share, choose_device, choose_precision
@@ -58,6 +60,23 @@ def check_run_folder(folder: Path) -> None:
 def existing(path: Path) -> Path:
     """What is there of a path: itself, or the nearest folder above it."""
     return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
+def common(recipe: Recipe, stage: Literal["student", "gloss"]) -> dict[str, Any]:
+    """What all processes of a stage must agree on before they begin: their steps are taken together."""
+    name, section = ("train", recipe.train) if stage == "student" else ("gloss", recipe.gloss)
+    fields = {f"{name}.{field}": value for field, value in section or () if field != "threads"}
+    versions: dict[str, str] = environment()["versions"]
+    return affecting(recipe, stage) | fields | versions
+
+
+def finished(opened: Run, steps: int) -> dict[str, Any] | None:
+    """The results in a run directory, if they are those of so many steps (not of before `--extend`)."""
+    path = opened.folder / "results.json"
+    if opened.status().get("state") != "finished" or not path.is_file():
+        return None
+    results = dict(json.loads(path.read_text(encoding="utf-8")))
+    return results if results["cost"]["steps"] == steps else None
 
 
 def give_back(folder: Path) -> None:

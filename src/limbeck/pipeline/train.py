@@ -18,14 +18,14 @@ from limbeck.distill.student import build_student, init_from_layers
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
-from limbeck.pipeline.place import check_place, give_back
+from limbeck.pipeline.place import check_place, common, finished, give_back
 from limbeck.pipeline.results import results_of
 from limbeck.pipeline.stored import masks_of
 from limbeck.pipeline.teachers import calibrate, describe, teachers_table
 from limbeck.processes.group import current
 from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
-from limbeck.run import Run, environment
+from limbeck.run import Run
 from limbeck.teachers.loading import quiet
 from limbeck.teachers.masked_lm import MaskedLM, weights_digest
 from limbeck.teachers.store import StoredTeacher
@@ -61,7 +61,7 @@ def run(
     """
     folder = Path(recipe.output) if folder is None else folder
     with together() as group:
-        group.check_same(_common(recipe), "recipe and versions")
+        group.check_same(common(recipe, "student"), "recipe and versions")
         check_place(recipe, folder, extend=extend)
         made = assemble(recipe, progress)
         fields = affecting(recipe) | _contents(made)
@@ -70,18 +70,11 @@ def run(
         with Run.open(
             folder, saved, fields, extend=extend, main=group.main, resume_hint=resume_hint
         ) as opened:
-            done = group.from_main(lambda: _finished(opened, recipe))
+            done = group.from_main(lambda: finished(opened, recipe.train.steps))
             if done is not None:
                 log.info("%s is finished; nothing to do", folder)
                 return dict(done)
             return _run(made, opened, progress)
-
-
-def _common(recipe: Recipe) -> dict[str, Any]:
-    """What all processes of a run must agree on before they begin: their steps are taken together."""
-    train_fields = {f"train.{name}": value for name, value in recipe.train if name != "threads"}
-    versions: dict[str, str] = environment()["versions"]
-    return affecting(recipe) | train_fields | versions
 
 
 def _contents(made: Assembled) -> dict[str, Any]:
@@ -111,15 +104,6 @@ def _contents(made: Assembled) -> dict[str, Any]:
             found[f"{name}.store (contents)"] = teacher.store.contents(made.variants)
         found[f"{name}.tokenizer (contents)"] = teacher.tokenizer.fingerprint
     return found
-
-
-def _finished(opened: Run, recipe: Recipe) -> dict[str, Any] | None:
-    """The results, if they are those of all the recipe's steps (not of a run before `--extend`)."""
-    path = opened.folder / "results.json"
-    if opened.status().get("state") != "finished" or not path.is_file():
-        return None
-    results = dict(json.loads(path.read_text(encoding="utf-8")))
-    return results if results["cost"]["steps"] == recipe.train.steps else None
 
 
 def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, Any]:
