@@ -3,9 +3,9 @@
     python benchmarks/rivals.py [--rounds 5] [--torchdistill FOLDER] [--device cuda --size base]
 
 writes benchmarks/results/rivals.json, and from that and speed-notes.md docs/results/speed.md. Run it on an
-otherwise idle machine. The variants take turns in one process: the same models, text, batches and threads.
-Peak memory is measured with one process per variant. Needs the `bench` extra and the text of LIMBECK_DATA
-(its folder corpus-small).
+otherwise idle machine. The variants take turns, Limbeck's in one process and those of the other programs in
+another: the same models, text, batches and threads. Peak memory is measured with one process per variant.
+Needs the `bench` extra and the text of LIMBECK_DATA (its folder corpus-small).
 
 torchdistill is not in the extra: it needs torchvision, and a torchvision that does not fit the torch beside
 it breaks `import transformers`. It is measured where it stands in a folder of its own:
@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rivals_measure import PRECISIONS, memory, speed
+from rivals_compile import compiled
+from rivals_hosts import AS_THEY_COME, PRECISIONS
+from rivals_measure import memory, speed
 from rivals_page import page
 from rivals_profile import profiled
 from rivals_ratios import memory_shares, ratios, shares, targets
@@ -49,10 +51,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--size", choices=list(SIZES), default="small", help="of the models (base: 110M teachers, for a GPU)")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--rounds", type=int, default=5, help="turns that every variant takes (default 5)")
-    add("--kept-rounds", type=int, default=3, help="the same where the allocator keeps its memory; 0: not")
+    add("--kept-rounds", type=int, default=3, help="the same where the others' allocator keeps its memory")
     add("--steps", type=int, help="steps of a turn (default: 6, 3 or 1, the fewer the longer a step is)")
     add("--memory-steps", type=int, default=2, help="the first has no moments yet, so at least 2")
     add("--profile-steps", type=int, default=12)
+    add("--compiled-turns", type=int, default=40, help="forwards of a compiled teacher")
     add("--precisions", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
     add("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     add("--threads", type=int, default=2, help="CPU threads")
@@ -93,17 +96,19 @@ def measure(
         "batches": isolated(describe, setting),
     }
     say("speed")
-    result["speed"] = isolated(speed, setting, names, given.rounds, given.steps)
+    result["speed"] = speed(setting, names, given.rounds, given.steps, AS_THEY_COME)
     names = [name for name in names if name not in result["speed"]["absent"]]
     keep(result)
     if given.kept_rounds and setting.device == "cpu":
-        say("speed, the allocator keeps its memory")
-        arguments = speed, setting, names, given.kept_rounds, given.steps
-        result["speed_memory_kept"] = isolated(*arguments, environment=KEEP_MEMORY)
+        say("speed, the others' allocator keeps its memory")
+        again = setting, names, given.kept_rounds, given.steps
+        result["speed_memory_kept"] = speed(*again, AS_THEY_COME | KEEP_MEMORY)
     result["memory"] = {}
     for name in names:
         say(f"memory: {name}")
-        result["memory"][name] = isolated(memory, setting, name, given.memory_steps)
+        as_it_comes = AS_THEY_COME if KINDS[name.split()[0]].full else None
+        arguments = memory, setting, name, given.memory_steps
+        result["memory"][name] = isolated(*arguments, environment=as_it_comes)
     keep(result)
     result["profile"] = {}
     for name in names:
@@ -111,6 +116,11 @@ def measure(
             say(f"profile: {name}")
             result["profile"][name] = isolated(profiled, setting, name, given.profile_steps)
             keep(result)
+    if setting.device == "cpu":
+        result["compiled"] = {}
+        for precision in given.precisions:
+            say(f"a compiled teacher: {precision}")
+            result["compiled"][precision] = isolated(compiled, setting, precision, given.compiled_turns)
     return result | evaluated(result)
 
 

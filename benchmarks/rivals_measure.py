@@ -4,97 +4,66 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import statistics
-import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from rivals_flops import Product, step_flops
-from rivals_others import NotInstalledError
+from rivals_hosts import PRECISIONS, build, hosted
 from rivals_setting import RivalMade, RivalSetting
 from rivals_variants import KINDS
 from step_measure import _status, spread
-from step_setting import SAME
-from step_variants import Variant
 
-PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16}
 Rates = dict[str, list[float]]
 
 
-def build(made: RivalMade, names: Sequence[str]) -> tuple[dict[str, Variant], dict[str, str]]:
-    """The variants of these names (`kind precision`), and why others are not there."""
-    variants: dict[str, Variant] = {}
-    absent: dict[str, str] = {}
-    for name in names:
-        kind, precision = name.split()
-        try:
-            variants[name] = KINDS[kind].make(made, precision)
-        except NotInstalledError as error:
-            absent[name] = str(error)
-    return variants, absent
-
-
 def speed(
-    setting: RivalSetting, names: Sequence[str], rounds: int, steps: int | None = None
+    setting: RivalSetting,
+    names: Sequence[str],
+    rounds: int,
+    steps: int | None,
+    others: dict[str, str],
 ) -> dict[str, Any]:
     """Tokens per second of every variant, and the machine's peak, in turns: each round in another order.
+
+    Limbeck's variants stand in one process, those of the other programs in another.
 
     Args:
         names: of the variants.
         rounds: turns that every variant takes.
         steps: of a turn; None: each variant's own number.
+        others: environment variables of the other programs.
     """
-    made = RivalMade(setting)
-    variants, absent = build(made, names)
-    for variant in variants.values():
-        variant(0)  # the first step makes the optimiser's moments and warms everything up
-    products = {
-        precision: Product(setting.product, dtype, made.device) for precision, dtype in PRECISIONS.items()
-    }
-    order = list(variants)
+    theirs = [name for name in names if KINDS[name.split()[0]].full]
+    ours = [name for name in names if name not in theirs]
     rates: Rates = defaultdict(list)
     peaks: Rates = defaultdict(list)
-    done: dict[str, int] = defaultdict(int)
-    for turn in range(rounds):
-        for name in order[turn % len(order) :] + order[: turn % len(order)]:
-            rates[name].append(_turn(variants[name], done, name, steps or KINDS[name.split()[0]].steps))
-        for precision, product in products.items():
-            peaks[precision].append(product())
+    with ExitStack() as stack:
+        ask, ask_others = (
+            stack.enter_context(hosted(setting, some, environment))
+            for some, environment in ((ours, {}), (theirs, others))
+        )
+        facts, more = ask("facts"), ask_others("facts")
+        absent, flops = (facts[what] | more[what] for what in ("absent", "flops"))
+        order = [name for name in names if name not in absent]
+        for turn in range(rounds):
+            for name in order[turn % len(order) :] + order[: turn % len(order)]:
+                host = ask if name in ours else ask_others
+                rates[name].append(host("turn", name, steps or KINDS[name.split()[0]].steps))
+            for precision in PRECISIONS:
+                peaks[precision].append(ask("product", precision))
+    found = {name: spread(rates[name]) for name in order}
     return {
-        "tokens_per_second": {name: spread(rates[name]) for name in order},
+        "tokens_per_second": found,
         "milliseconds_per_step": {
-            name: 1000 * _tokens(made) / statistics.median(rates[name]) for name in order
+            name: 1000 * facts["tokens"] / rate["median"] for name, rate in found.items()
         },
         "matrix_product": {precision: spread(found) for precision, found in peaks.items()},
-        "flops": {name: _flops(made, name) for name in order},
+        "flops": {name: flops[name] for name in order},
         "absent": absent,
     }
-
-
-def _turn(variant: Variant, done: dict[str, int], name: str, steps: int) -> float:
-    """Tokens per second over some steps; batches go on where the variant's last turn ended."""
-    tokens, began = 0, time.perf_counter()
-    for _ in range(steps):
-        done[name] += 1
-        tokens += variant(done[name])
-    return tokens / (time.perf_counter() - began)
-
-
-def _tokens(made: RivalMade) -> float:
-    count = made.setting.batches
-    return sum(made.collate(n).tokens for n in range(count)) / count
-
-
-def _flops(made: RivalMade, name: str) -> dict[str, float]:
-    """Operations of a step on average over the batches."""
-    kind = KINDS[name.split()[0]]
-    student = made.new_student()
-    teachers = [p.teacher.module for p in made.placed(SAME, "f32")] if kind.teachers else []
-    found = [step_flops(student, teachers, made.collate(n), kind.full) for n in range(made.setting.batches)]
-    return {what: statistics.mean(getattr(each, what) for each in found) for what in ("needed", "done")}
 
 
 def memory(setting: RivalSetting, name: str, steps: int) -> dict[str, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rivals_text import KEPT, MEMORY, OPERATIONS, OTHERS, PARTS, PEAK, RATIOS, SETTING, STEP
+from rivals_text import COMPILED, KEPT, MEMORY, OPERATIONS, OTHERS, PARTS, PEAK, RATIOS, SETTING, STEP
 from rivals_variants import KINDS
 from step_page import MB, _fill, _spread, _table
 
@@ -18,7 +18,8 @@ def page(result: Result, notes: str = "") -> str:
     def said(_: Result) -> str:
         return notes.strip()
 
-    sections = _head, _targets, said, _speed, _ratios, _kept, _memory, _peak, _profile, _others, _again
+    sections = _head, _targets, said, _speed, _ratios, _kept, _memory, _peak, _profile
+    sections = *sections, _compiled, _others, _again
     return "\n\n".join(text for section in sections if (text := section(result)))
 
 
@@ -101,7 +102,7 @@ def _ratios(result: Result) -> str:
 def _kept(result: Result) -> str:
     if "speed_memory_kept" not in result:
         return ""
-    title = "## With an allocator that keeps its memory"
+    title = "## Where the others' allocator keeps its memory"
     rates, ratios = _rates(result["speed_memory_kept"]), _ratio_table(result["ratios_memory_kept"])
     return "\n\n".join((title, _fill(KEPT), rates, ratios))
 
@@ -166,6 +167,23 @@ def _profile(result: Result) -> str:
                 tables.append(_columns(columns, first))
         found += [_fill(explained), *tables] if tables else []
     return "\n\n".join(["## Where the time of a step goes", *found]) if found else ""
+
+
+def _compiled(result: Result) -> str:
+    measured = {p: found for p, found in result.get("compiled", {}).items() if found}
+    rows = [
+        [
+            precision,
+            *(f"{found['milliseconds'][name]:.1f} ms" for name in ("plain", "compiled")),
+            f"{found['warm_up_seconds']:.0f} s",
+            "never" if found["after_steps"] is None else f"{found['after_steps']:,.0f}",
+        ]
+        for precision, found in measured.items()
+    ]
+    if not rows:
+        return ""
+    table = _table(["", "as it is", "compiled", "compiling", "gain from step"], rows)
+    return "\n\n".join(("## torch.compile", _fill(COMPILED), table))
 
 
 def _others(result: Result) -> str:

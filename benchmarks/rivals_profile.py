@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from operations import operations
-from rivals_measure import build
+from rivals_hosts import build
 from rivals_setting import RivalMade, RivalSetting
 from step_measure import HEAD_FORWARD, LOSS_BACKWARD, LOSS_FORWARD, Parts, stopwatch, timed_step
 from step_variants import Variant

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from step_measure import KEEP_MEMORY, isolated, memory, parts, speed
+from step_measure import KEEP_MEMORY, SMALL_PAGES, isolated, memory, parts, speed
 from step_page import page
 from step_setting import OTHER, SAME, Made, Setting
 from step_text import preparation
@@ -60,10 +60,14 @@ def measure(setting: Setting, given: argparse.Namespace) -> dict[str, Any]:
     for precision in given.precisions:
         say(f"{precision}: speed")
         arguments = speed, setting, precision, given.rounds, given.steps
-        result["speed"][precision] = isolated(*arguments)
-        result["speed_memory_kept"][precision] = isolated(*arguments, environment=KEEP_MEMORY)
+        result["speed"][precision] = isolated(*arguments, environment=SMALL_PAGES)
+        kept = SMALL_PAGES | KEEP_MEMORY
+        result["speed_memory_kept"][precision] = isolated(*arguments, environment=kept)
         say(f"{precision}: memory")
-        used = {name: isolated(memory, setting, precision, name, MEMORY_STEPS) for name in VARIANTS}
+        used = {
+            name: isolated(memory, setting, precision, name, MEMORY_STEPS, environment=SMALL_PAGES)
+            for name in VARIANTS
+        }
         result["memory"][precision] = used
         say(f"{precision}: parts")
         result["parts"][precision] = {

@@ -21,8 +21,8 @@ from step_variants import VARIANTS, Ours
 
 from limbeck.distill import step as step_module
 from limbeck.distill import weighting
+from limbeck.distill.mixture import Mixture
 from limbeck.teachers import families
-from limbeck.teachers.projection import Projection
 from limbeck.teachers.teacher import Teacher
 from limbeck.training.interface import StepContext
 
@@ -37,6 +37,10 @@ def spread(values: list[float]) -> dict[str, Any]:
 # glibc gives big blocks back to the system at once and asks for them again in the next step; then the system
 # must clear their pages. These make it keep them.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+
+
+# Both sides in the same memory: Limbeck would have torch ask for large pages.
+SMALL_PAGES = {"THP_MEM_ALLOC_ENABLE": "0"}
 
 
 def isolated(function: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None) -> Any:
@@ -198,15 +202,15 @@ def stopwatch(variant: Ours) -> Iterator[Parts]:
     with ExitStack() as stack:
         for owner, name, before, part in (
             (Teacher, "logits", PROJECTION, TEACHERS),
-            (Projection, "project", PROJECTION, PROJECTION),
+            (step_module, "predict", PROJECTION, PROJECTION),
             (weighting, "stats", PROJECTION, WEIGHTS),
-            (step_module, "mix", WEIGHTS, MIXTURE),
+            (Mixture, "targets", LOSS_FORWARD, MIXTURE),
         ):
             timed = watch.around(getattr(owner, name), before, part)
             stack.enter_context(patch.object(owner, name, timed))
         stack.enter_context(patch.object(step_module, "fused_slot_loss", loss))
         handles = [
-            backbone.register_forward_pre_hook(lambda *_: watch.mark(MIXTURE)),
+            backbone.register_forward_pre_hook(lambda *_: watch.mark(WEIGHTS)),
             backbone.register_forward_hook(lambda *_: watch.mark(BODY_FORWARD)),
             head.register_forward_hook(
                 lambda _, given, __: given[0].register_hook(lambda _: watch.mark(HEAD_BACKWARD)) and None

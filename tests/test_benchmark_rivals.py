@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import rivals
 import rivals_flops
+import rivals_measure
+from rivals_hosts import AS_THEY_COME, Host, hosted
 from rivals_ratios import best, memory_shares, ratios, targets
 from rivals_setting import RivalMade, RivalSetting
 from rivals_store import StoreFed
@@ -49,6 +53,13 @@ def setting(tmp_path: Path, cache: Path) -> RivalSetting:
     )
 
 
+@contextmanager
+def hosted_here(setting: RivalSetting, names: Sequence[str], _: dict[str, str]) -> Iterator[Any]:
+    """As `hosted`, without a process."""
+    host = Host(setting, names)
+    yield lambda method, *arguments: getattr(host, method)(*arguments)
+
+
 def here(function: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None) -> Any:
     """In place of a fresh process, of which each would import torch again."""
     return function(*arguments)
@@ -57,8 +68,20 @@ def here(function: Callable[..., Any], *arguments: Any, environment: dict[str, s
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's size from /proc")
 def test_the_whole_comparison(setting: RivalSetting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "isolated", here)
+    monkeypatch.setattr(rivals_measure, "hosted", hosted_here)
     files = tmp_path / "out" / "rivals.json", tmp_path / "out" / "speed.md"
-    counts = ["--rounds", "2", "--kept-rounds", "1", "--steps", "1", "--profile-steps", "1"]
+    counts = [
+        "--rounds",
+        "2",
+        "--kept-rounds",
+        "1",
+        "--steps",
+        "1",
+        "--profile-steps",
+        "1",
+        "--compiled-turns",
+        "2",
+    ]
     rivals.main([*counts, "--json", str(files[0]), "--page", str(files[1])], setting)
 
     content, page = (file.read_text(encoding="utf-8") for file in files)
@@ -74,12 +97,25 @@ def test_the_whole_comparison(setting: RivalSetting, tmp_path: Path, monkeypatch
     assert sum(profile["parts"]["share"].values()) == pytest.approx(1)
     assert "teachers" in found["profile"]["online f32"]["parts"]["milliseconds"]
     assert "teachers" not in profile["parts"]["milliseconds"]
+    if shutil.which("g++"):
+        assert set(found["compiled"]["f32"]["milliseconds"]) == {"plain", "compiled"}
+        assert "| f32 |" in page.partition("## torch.compile")[2]
     for title in ("Targets", "Speed", "Peak memory", "Where the time of a step goes"):
         assert f"## {title}" in page
 
     before = content
     rivals.main(["--page-only", "--json", str(files[0]), "--page", str(files[1])])
     assert files[0].read_text(encoding="utf-8") == before
+
+
+@pytest.mark.slow  # a process that imports torch and TextBrewer
+def test_programs_in_processes_of_their_own_have_their_own_memory_settings(setting: RivalSetting) -> None:
+    with hosted(setting, ["plain f32"], {}) as ask, hosted(setting, ["trainer f32"], AS_THEY_COME) as other:
+        assert ask("facts")["flops"].keys() == {"plain f32"}
+        assert other("facts")["flops"].keys() == {"trainer f32"}
+        assert ask("turn", "plain f32", 2) > 0
+        assert other("turn", "trainer f32", 1) > 0
+        assert (ask("environment"), other("environment")) == ("1", "0")
 
 
 def after_a_step(made: RivalMade, kind: str) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from types import ModuleType
@@ -338,3 +339,24 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(recipe: Path) -> None:
     assert process.wait(timeout=170) == 130
     assert "Traceback" not in said
     assert f"limbeck run {recipe} --set train.steps=100000" in said
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="large pages of Linux")
+@pytest.mark.parametrize(("set_before", "asks"), [(None, True), ("0", False)])
+def test_large_tensors_get_large_pages(set_before: str | None, asks: bool) -> None:
+    """Unless the user has said otherwise: `hg` marks memory for which the kernel was asked."""
+    code = """
+        import limbeck, re, torch
+        large = torch.ones(1 << 24)
+        for part in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read(), flags=re.M)[1:]:
+            start, end = (int(end, 16) for end in part.split()[0].split("-"))
+            if start <= large.data_ptr() < end:
+                print("hg" in re.search(r"^VmFlags:(.*)$", part, re.M)[1].split())
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
+    if set_before is not None:
+        environment["THP_MEM_ALLOC_ENABLE"] = set_before
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == str(asks), done.stderr

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from limbeck.distill.losses import fused_slot_loss, slot_loss, slot_values
+from limbeck.distill.sparse_loss import sparse_slot_loss
 
 SLOTS, VOCABULARY = 11, 23
 
@@ -200,3 +201,28 @@ def test_no_slots_is_zero_and_back_propagates():
     loss.backward()
     assert loss == 0
     assert logits.grad.shape == (0, VOCABULARY)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_behind_the_slots_count_nothing(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(7, VOCABULARY, generator=generator).to(dtype)
+    gold, taught = torch.tensor([1, 3, 0, 2, 1]), torch.tensor([True, True, False, True, True])
+    target = torch.softmax(torch.randn(5, VOCABULARY, generator=generator), 1)
+    ids = torch.arange(3).expand(5, -1)
+    few, tail = target[:, :3], target[:, 3:].sum(1)
+    for temperature in (1.0, 2.0):
+        for loss_of in (
+            lambda x, t=temperature: fused_slot_loss(x, gold, target, taught, 0.6, 0.4, t),
+            lambda x, t=temperature: fused_slot_loss(x, gold, None, taught & False, 0.6, 0.4, t),
+            lambda x, t=temperature: sparse_slot_loss(x, gold, ids, few, tail, taught, 0.6, 0.4, t),
+        ):
+            exact, padded = (x.clone().requires_grad_() for x in (logits[:5], logits))
+            expected, found = loss_of(exact), loss_of(padded)
+            torch.testing.assert_close(found, expected)
+            expected[0].backward()
+            found[0].backward()
+            assert exact.grad is not None
+            assert padded.grad is not None
+            assert torch.equal(padded.grad[:5], exact.grad)
+            assert not padded.grad[5:].any()

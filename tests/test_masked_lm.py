@@ -17,7 +17,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from limbeck.errors import UserError
-from limbeck.teachers.masked_lm import LoadReport, MaskedLM, load_masked_lm, resolve_device
+from limbeck.teachers.masked_lm import (
+    SLOT_MULTIPLE,
+    LoadReport,
+    MaskedLM,
+    load_masked_lm,
+    resolve_device,
+)
 from tests.models import FAMILIES, POSITIONS, TEXTS, make_config, make_model, make_tokenizer
 
 Checkpoint = Callable[..., Path]
@@ -65,7 +71,10 @@ def test_equals_the_full_logits(family: str, checkpoint: Checkpoint) -> None:
             logits = module.model(input_ids=ids, attention_mask=attention).logits
             assert logits.shape == (*ids.shape, report.width), "the wrapped model alone gives all its logits"
             full = logits.flatten(0, 1)[position]
+        padded = module(ids, attention, position, padded=True)
     assert found.shape == (len(position), report.width)
+    assert torch.equal(padded[: len(position)], found)
+    assert len(padded) == (len(position) if family == "xlnet" else SLOT_MULTIPLE)
     torch.testing.assert_close(found, full, atol=1e-5, rtol=1e-5)
     assert (found[0] - found[1]).abs().max() > 0.01, "the places do not differ, so nothing was shown"
     assert report == LoadReport(

@@ -51,7 +51,7 @@ def test_the_same_as_sdpa_forward_and_backward(mask, scaling):
     ("dtype", "length", "more", "mask"),
     [
         (torch.float32, 20, {}, None),
-        (torch.bfloat16, 21, {}, None),  # twice the width of a head is 20
+        (torch.bfloat16, 1025, {}, None),
         (torch.bfloat16, 20, {"is_causal": True}, None),
         (torch.bfloat16, 20, {}, torch.zeros(2, 1, 20, 20, dtype=torch.bfloat16)),
     ],
@@ -68,10 +68,28 @@ def test_what_it_is_not_for_goes_to_sdpa(monkeypatch, dtype, length, more, mask)
     with torch.no_grad():
         short_attention(module, *(x.detach() for x in qkv(dtype, (2, 3, length, 10))), mask, **more)
         short_attention(module, *(x.detach() for x in qkv()), None)  # these are its own
-        short_attention(module, *qkv(shape=(2, 3, 192, 10)), None)
         assert len(asked) == 1
-        short_attention(module, *qkv(shape=(2, 3, 193, 10)), None)
+    short_attention(module, *qkv(shape=(2, 3, 192, 10)), None)
+    assert len(asked) == 1
+    short_attention(module, *qkv(shape=(2, 3, 193, 10)), None)
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("mask", [None, a_mask(), a_mask()[:1], a_mask()[:, :, :1]])
+@pytest.mark.parametrize("part", [1, 1200, 2000, 1 << 20])  # one row has 3 · 20 · 20 shares
+def test_without_gradients_some_rows_at_a_time(monkeypatch, mask, part):
+    monkeypatch.setattr(attention, "_PART", part)
+    module = SimpleNamespace(is_causal=False)
+    exact = [x.detach().double() for x in qkv()]
+    wanted, _ = sdpa_attention_forward(module, *exact, mask, scaling=0.3, is_causal=False)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        given = [x.detach() for x in qkv()]
+        found, _ = short_attention(module, *given, mask, scaling=0.3)
+        none, _ = short_attention(module, *(x[:0] for x in given), None)
+    assert found.dtype == torch.bfloat16
+    assert found.is_contiguous()
+    assert none.shape == (0, 20, 3, 10)
+    torch.testing.assert_close(found.double(), wanted, atol=0.03, rtol=0.03)
 
 
 def test_dropout_drops_shares_and_keeps_their_mean():

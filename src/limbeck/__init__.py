@@ -8,10 +8,15 @@ The public names are loaded when first used, so that `import limbeck` costs noth
     result = run_recipe(recipe)
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Has torch ask Linux for large pages where it takes much memory at once. The system clears whatever page a
+# process gets, and logits come and go with every step: a quarter of a training's time went there.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _PUBLIC = {
     "Disambiguator": ("limbeck.tools.disambiguate", "Disambiguator"),

@@ -9,6 +9,7 @@ student's vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,9 +32,9 @@ def slot_values(
     Args:
         logits: [S, V], any floating type.
         gold: int64 [S], the true pieces.
-        target: [S, V] as `mixture.mix` gives it; None: no slot has one.
-        tail: [S], as `mix` gives it; it stands against the student's total mass outside `kept`.
-        kept: bool [S, V], as `mix` gives it; None: everything, and then there is no tail.
+        target: [S, V] as `Mixture.rows` gives it; None: no slot has one.
+        tail: [S], as `Mixture.rows` gives it; it stands against the student's total mass outside `kept`.
+        kept: bool [S, V], as `Mixture.rows` gives it; None: everything, and then there is no tail.
         has_target: bool [S].
         temperature: T.
     """
@@ -81,10 +82,14 @@ def slot_loss(
     return kd * divergence, torch.where(has_target, ce, kd + ce) * entropy
 
 
+TargetRows = Callable[[slice], Tensor]
+"""Makes some rows of a target, float32 [n, V]: it need not be there whole."""
+
+
 def fused_slot_loss(
     logits: Tensor,
     gold: Tensor,
-    target: Tensor | None,
+    target: Tensor | TargetRows | None,
     has_target: Tensor,
     kd: float,
     ce: float,
@@ -94,9 +99,10 @@ def fused_slot_loss(
     """Sum of the slots' losses, by hand: no copy of [S, V] is kept, and only the gradient is ever made.
 
     Args:
-        logits: [S, V], float32, bf16 or f16; computed in float32, the gradient has the logits' type.
+        logits: [S, V], float32, bf16 or f16; computed in float32, the gradient has the logits' type. Rows
+            behind the S of `gold` are padding: they count nothing.
         gold: int64 [S], the true pieces.
-        target: float32 [S, V] without a tail, or None for plain cross-entropy.
+        target: float32 [S, V] without a tail, or what makes its rows; None for plain cross-entropy.
         has_target: bool [S]; all False when `target` is None.
         kd: λ_kd.
         ce: λ_ce.
@@ -123,21 +129,21 @@ class _FusedSlotLoss(torch.autograd.Function):
         ctx: Any,
         logits: Tensor,
         gold: Tensor,
-        target: Tensor | None,
+        target: Tensor | TargetRows | None,
         has_target: Tensor,
         kd: float,
         ce: float,
         temperature: float,
         weight: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        slots, width = logits.shape
+        slots, width = len(gold), logits.shape[1]
         kd_values = torch.zeros(slots, device=logits.device)
         ce_values = torch.zeros(slots, device=logits.device)
         soft = kd * temperature * has_target.float()  # [S], before p_T − q
         hard = torch.where(has_target, ce, kd + ce)  # [S], before p − onehot
         if weight is not None:
             soft, hard = soft * weight, hard * weight
-        gradient = gradient_like(logits) if ctx.needs_input_grad[0] else None
+        gradient = gradient_like(logits, slots) if ctx.needs_input_grad[0] else None
         for rows in row_chunks(slots, width, logits.device):
             part = logits[rows].float()
             student, total = softmax_and_total(part)
@@ -147,7 +153,7 @@ class _FusedSlotLoss(torch.autograd.Function):
                 if temperature != 1.0:
                     part = part / temperature
                     tempered, total_t = softmax_and_total(part)
-                q = target[rows]
+                q = target[rows] if isinstance(target, Tensor) else target(rows)
                 apart = q.clamp_min(torch.finfo(q.dtype).tiny).log_()  # 0 · log(tiny) = 0
                 apart.sub_(part).add_(total_t[:, None])
                 kd_values[rows] = temperature**2 * torch.linalg.vecdot(q, apart)
@@ -156,9 +162,9 @@ class _FusedSlotLoss(torch.autograd.Function):
             if target is None:
                 student.mul_(hard[rows, None])
             elif temperature == 1.0:
-                student.mul_((hard + soft)[rows, None]).addcmul_(target[rows], soft[rows, None], value=-1.0)
+                student.mul_((hard + soft)[rows, None]).addcmul_(q, soft[rows, None], value=-1.0)
             else:
-                student.mul_(hard[rows, None]).addcmul_(tempered.sub_(target[rows]), soft[rows, None])
+                student.mul_(hard[rows, None]).addcmul_(tempered.sub_(q), soft[rows, None])
             student.scatter_add_(1, gold[rows, None], -hard[rows, None])
             gradient[rows] = student
         kd_values = torch.where(has_target, kd_values, 0.0)
@@ -183,12 +189,14 @@ def softmax_and_total(part: Tensor) -> tuple[Tensor, Tensor]:
     return shares, part.amax(1) - shares.amax(1).log()
 
 
-def gradient_like(logits: Tensor) -> Tensor:
-    """Where the gradient of logits [S, V] is put before its scale is known: of their type.
+def gradient_like(logits: Tensor, slots: int) -> Tensor:
+    """Where the gradient of logits [S or more, V] is put before its scale is known: of their type.
 
-    In float32 for f16, whose small numbers would be lost before the loss is scaled up.
+    In float32 for f16, whose small numbers would be lost before the loss is scaled up. 0 behind the S slots.
     """
-    return torch.empty_like(logits, dtype=torch.float32 if logits.dtype == torch.float16 else None)
+    gradient = torch.empty_like(logits, dtype=torch.float32 if logits.dtype == torch.float16 else None)
+    gradient[slots:] = 0.0
+    return gradient
 
 
 def take_gradient(ctx: Any) -> Tensor:

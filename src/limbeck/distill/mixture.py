@@ -1,147 +1,128 @@
 """The mixture of what the teachers say, by their weights (docs/architecture.md §3.1).
 
-Pure functions of tensors. T teachers, S slots, V pieces of the student's vocabulary. Big tensors are walked
-in chunks of rows, so that nothing of [S, V] is made beside the target itself.
+T teachers, S slots, V pieces of the student's vocabulary. The target is made row by row, where the loss wants
+it: nothing of [S, V] is kept.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from limbeck.distill.weighting import Projected, row_chunks
+from limbeck.distill.weighting import Prediction, Projected
 
 MIXTURES = ("arithmetic", "geometric")
 
+Rows = tuple[Tensor, Tensor, Tensor | None]
+"""Of n slots: target float32 [n, V], tail [n], kept bool [n, V] or None."""
 
-def mix(
-    projected: Sequence[Projected], weights: Tensor, slots: int, vocabulary: int, mixture: str
-) -> tuple[Tensor, Tensor, Tensor | None]:
+
+class Mixture:
     """The teachers' target q(i), each teacher conditioned on what the student can express.
 
     Args:
         projected: one per teacher, at the targets' temperature.
         weights: [T, S].
-        slots: S.
         vocabulary: V.
         mixture: `arithmetic`, Σ w·p, where a teacher's tail goes to the tail bucket; or `geometric`, the
             normalised Π p^w, where an id absent from a teacher's kept set counts as r/(number of absent ids),
             and so do the ids of the tail bucket. A product that is 0 everywhere (it takes an underflow) gives
             way to Σ w·p.
-
-    Returns:
-        target float32 [S, V], tail [S] and kept bool [S, V] (the union over the teachers with weight; None
-        when all teachers keep everything). A row and its tail sum to 1, or to 0 where no teacher has weight.
     """
-    assert mixture in MIXTURES, mixture
-    assert len(projected) == len(weights), (len(projected), len(weights))
-    shares = [_share(said, weights[t]) for t, said in enumerate(projected)]
-    kept = _union(projected, shares, slots, vocabulary)
-    if mixture == "arithmetic":
-        return *_arithmetic(projected, shares, slots, vocabulary), kept
-    target, tail, dead = _geometric(projected, shares, kept, weights.sum(0) > 0, vocabulary)
-    if bool(dead.any()):
-        plain, plain_tail = _arithmetic(projected, [s.only(dead) for s in shares], slots, vocabulary)
-        target.add_(plain)
-        tail.add_(plain_tail)
-    return target, tail, kept
 
-
-@dataclass(frozen=True)
-class _Share:
-    """Of one teacher, the rows with weight, each [n]: row (of C), slot, weight, expressible mass."""
-
-    row: Tensor
-    slot: Tensor
-    weight: Tensor
-    expressible: Tensor
-
-    def only(self, wanted: Tensor) -> _Share:
-        """The rows whose slot is `wanted` (bool [S])."""
-        here = wanted[self.slot]
-        return _Share(self.row[here], self.slot[here], self.weight[here], self.expressible[here])
-
-
-def _share(said: Projected, weight: Tensor) -> _Share:
-    row = torch.nonzero(weight[said.slot] > 0).squeeze(1)
-    # Bounded below: at a T under 1 all that a teacher can express may underflow, and must not become NaN.
-    expressible = said.expressible[row].clamp_min(torch.finfo(torch.float32).tiny)
-    return _Share(row, said.slot[row], weight[said.slot[row]], expressible)
-
-
-def _union(
-    projected: Sequence[Projected], shares: Sequence[_Share], slots: int, vocabulary: int
-) -> Tensor | None:
-    if all(said.kept is None for said in projected):
-        return None
-    kept = torch.zeros(slots, vocabulary, dtype=torch.bool, device=projected[0].mass.device)
-    for said, share in zip(projected, shares, strict=True):
-        kept[share.slot] = True if said.kept is None else kept[share.slot] | said.kept[share.row]
-    return kept
-
-
-def _arithmetic(
-    projected: Sequence[Projected], shares: Sequence[_Share], slots: int, vocabulary: int
-) -> tuple[Tensor, Tensor]:
-    device = projected[0].mass.device
-    target, tail = torch.empty(slots, vocabulary, device=device), torch.zeros(slots, device=device)
-    row = torch.zeros(len(shares), slots, dtype=torch.int64, device=device)
-    # 0 where a teacher says nothing, whatever its row
-    factor = torch.zeros(len(shares), slots, device=device)
-    for t, (said, share) in enumerate(zip(projected, shares, strict=True)):
-        row[t, share.slot] = share.row
-        factor[t, share.slot] = share.weight / share.expressible
-        tail.index_add_(0, share.slot, factor[t, share.slot] * said.tail[share.row])
-    # Slot by slot and not teacher by teacher, so that a part of the target stays in the cache while it grows.
-    for rows in row_chunks(slots, vocabulary, device):
-        part = target[rows].zero_()
+    def __init__(
+        self, projected: Sequence[Prediction], weights: Tensor, vocabulary: int, mixture: str
+    ) -> None:
+        assert mixture in MIXTURES, mixture
+        assert len(projected) == len(weights), (len(projected), len(weights))
+        self.vocabulary, self.mixture = vocabulary, mixture
+        # Of each slot, the teacher's row of it and what that counts: nothing where it does not answer.
+        self._row = torch.zeros(weights.shape, dtype=torch.int64, device=weights.device)
+        self._weight = torch.zeros_like(weights)
         for t, said in enumerate(projected):
-            if len(shares[t].row):
-                part.addcmul_(said.mass.index_select(0, row[t, rows]), factor[t, rows, None])
+            self._row[t, said.slot] = torch.arange(len(said.slot), device=weights.device)
+            self._weight[t, said.slot] = weights[t, said.slot]
+        # A teacher without rows or without any weight is not asked.
+        self._said = [(t, said) for t, said in enumerate(projected) if bool(self._weight[t].any())]
+        self._all_kept = all(said.kept is None for said in projected)
+
+    def rows(self, which: slice | Tensor) -> Rows:
+        """Of some slots: a slice, or indices int64 [n] that may repeat.
+
+        Returns:
+            target float32 [n, V], tail [n] and kept bool [n, V] (the union over the teachers with weight;
+            None when all teachers keep everything). A row and its tail sum to 1, or to 0 where no teacher
+            has weight.
+        """
+        weight = self._weight[:, which]
+        parts = [(said.rows(self._row[t, which]), weight[t]) for t, said in self._said]
+        target = torch.zeros(weight.shape[1], self.vocabulary, device=weight.device)
+        kept = None if self._all_kept else torch.zeros_like(target, dtype=torch.bool)
+        if kept is not None:
+            for part, own in parts:
+                kept |= (own > 0)[:, None] & (True if part.kept is None else part.kept)
+        if self.mixture == "arithmetic":
+            return *_arithmetic(parts, target), kept
+        return *_geometric(parts, target, kept), kept
+
+    def targets(self, which: slice | Tensor) -> Tensor:
+        """`rows` without tail and kept, where teachers keep everything."""
+        return self.rows(which)[0]
+
+    def at(self, slots: Tensor) -> Callable[[slice], Tensor]:
+        """`targets` of these slots, int64 [n]: what a loss over them asks for."""
+        return lambda rows: self.targets(slots[rows])
+
+
+def _expressible(part: Projected) -> Tensor:
+    # Bounded below: at a T under 1 all that a teacher can express may underflow, and must not become NaN.
+    return part.expressible.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _arithmetic(parts: Sequence[tuple[Projected, Tensor]], target: Tensor) -> tuple[Tensor, Tensor]:
+    """Target [n, V], added to the zeros given, and tail [n]; parts: each with its weights [n]."""
+    tail = target.new_zeros(len(target))
+    for part, weight in parts:
+        factor = weight / _expressible(part)
+        target.addcmul_(part.mass, factor[:, None])
+        tail.addcmul_(part.tail, factor)
     return target, tail
 
 
 def _geometric(
-    projected: Sequence[Projected],
-    shares: Sequence[_Share],
-    kept: Tensor | None,
-    taught: Tensor,
-    vocabulary: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Target [S, V], tail [S] and which rows came out empty, bool [S]; `taught`: which should not."""
-    slots, device = len(taught), taught.device
-    target = torch.zeros(slots, vocabulary, device=device)
-    absent_sum = torch.zeros(slots, device=device)  # Σ w·log of the mass of one id outside the union
-    for said, share in zip(projected, shares, strict=True):
-        absent = torch.zeros_like(share.weight)
-        if said.kept is not None:
-            absent = (~said.kept[share.row]).sum(1).float()
-        each = torch.where(absent > 0, said.tail[share.row] / share.expressible / absent.clamp_min(1), 0.0)
-        absent_sum.index_add_(0, share.slot, share.weight * each.log())
-        for rows in row_chunks(len(share.row), vocabulary, device):
-            mass = said.mass[share.row[rows]].div_(share.expressible[rows, None])
-            if said.kept is not None:
-                mass = torch.where(said.kept[share.row[rows]], mass, each[rows, None])
-            target.index_add_(0, share.slot[rows], mass.log_().mul_(share.weight[rows, None]))
-    outside = torch.zeros(slots, device=device) if kept is None else (~kept).sum(1).float()
-    log_tail = torch.where(outside > 0, absent_sum + outside.log(), -math.inf)
-    log_tail.masked_fill_(~taught, -math.inf)
-    tail, dead = torch.zeros(slots, device=device), torch.zeros(slots, dtype=torch.bool, device=device)
-    for rows in row_chunks(slots, vocabulary, device):
-        part = target[rows]
-        part.masked_fill_(~taught[rows, None], -math.inf)
-        if kept is not None:
-            part.masked_fill_(~kept[rows], -math.inf)
-        top = torch.maximum(part.max(1).values, log_tail[rows])
-        alive = torch.isfinite(top)
-        top = torch.where(alive, top, 0.0)
-        part.sub_(top[:, None]).exp_()
-        last = (log_tail[rows] - top).exp()
-        total = torch.where(alive, part.sum(1) + last, 1.0)
-        part.div_(total[:, None])
-        tail[rows], dead[rows] = last / total, taught[rows] & ~alive
-    return target, tail, dead
+    parts: Sequence[tuple[Projected, Tensor]], target: Tensor, kept: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """As `_arithmetic`; kept: the union."""
+    logs, absent_sum = torch.zeros_like(target), target.new_zeros(len(target))
+    taught = torch.zeros_like(absent_sum, dtype=torch.bool)
+    for part, weight in parts:
+        heard, expressible = weight > 0, _expressible(part)
+        taught |= heard
+        mass = part.mass / expressible[:, None]
+        if part.kept is not None:
+            absent = (~part.kept).sum(1).float()
+            each = torch.where(absent > 0, part.tail / expressible / absent.clamp_min(1), 0.0)
+            mass = torch.where(part.kept, mass, each[:, None])
+            # Σ w·log of the mass of one id outside the union
+            absent_sum += torch.where(heard, weight * each.log(), 0.0)
+        # 0 · log 0 is no number
+        logs += torch.where(heard[:, None], mass.log_().mul_(weight[:, None]), 0.0)
+    outside = torch.zeros_like(absent_sum) if kept is None else (~kept).sum(1).float()
+    log_tail = torch.where((outside > 0) & taught, absent_sum + outside.log(), -math.inf)
+    logs.masked_fill_(~taught[:, None], -math.inf)
+    if kept is not None:
+        logs.masked_fill_(~kept, -math.inf)
+    top = torch.maximum(logs.amax(1), log_tail)
+    alive = torch.isfinite(top)
+    top = torch.where(alive, top, 0.0)
+    logs.sub_(top[:, None]).exp_()
+    last = (log_tail - top).exp()
+    total = torch.where(alive, logs.sum(1) + last, 1.0)
+    tail, dead = last / total, taught & ~alive
+    if bool(dead.any()):
+        plain, plain_tail = _arithmetic(parts, target)
+        return torch.where(dead[:, None], plain, logs / total[:, None]), torch.where(dead, plain_tail, tail)
+    return logs.div_(total[:, None]), tail

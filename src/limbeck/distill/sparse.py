@@ -91,7 +91,7 @@ def stats(said: Sequence[Sparse], gold: Tensor, slots: int, vocabulary: int) -> 
 def mix(
     said: Sequence[Sparse], weights: Tensor, slots: int, vocabulary: int, mixture: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `mixture.mix`: ids int64 [S, K] (as in `Sparse`), target float32 [S, K], tail [S].
+    """As `Mixture.rows`, of all slots: ids int64 [S, K] (as in `Sparse`), target float32 [S, K], tail [S].
 
     A row and its tail sum to 1, or to 0 where no teacher has weight.
     """

@@ -32,7 +32,8 @@ def sparse_slot_loss(
     """Sum of the slots' losses, as `losses.fused_slot_loss`.
 
     Args:
-        logits: [S, V], float32, bf16 or f16; computed in float32, the gradient has the logits' type.
+        logits: [S, V], float32, bf16 or f16; computed in float32, the gradient has the logits' type. Rows
+            behind the S of `gold` are padding: they count nothing.
         gold: int64 [S], the true pieces.
         ids: int64 [S, K], ascending and distinct in each row, V where there are no more.
         target: float32 [S, K]. tail: float32 [S], against the student's mass outside the ids.
@@ -67,13 +68,14 @@ class _SparseSlotLoss(torch.autograd.Function):
         ce: float,
         temperature: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        width = logits.shape[1]
+        padded, logits = logits, logits[: len(gold)]
+        slots, width = logits.shape
         inside = ids < width
         held = ids.clamp_max(width - 1)
         p, p_t = None, None
         if ctx.needs_input_grad[0]:
-            p = gradient_like(logits)
-            p_t = None if temperature == 1.0 else gradient_like(logits)
+            p = gradient_like(padded, slots)
+            p_t = None if temperature == 1.0 else gradient_like(logits, slots)
         total = _softmax(logits, 1.0, p)
         total_t = total if temperature == 1.0 else _softmax(logits, temperature, p_t)
         own = logits.gather(1, gold[:, None]).squeeze(1).float()
@@ -111,7 +113,7 @@ class _SparseSlotLoss(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         gradient = take_gradient(ctx)
         hard, elsewhere = ctx.hard * grad_loss, ctx.elsewhere * grad_loss
-        for rows in row_chunks(len(gradient), gradient.shape[1], gradient.device):
+        for rows in row_chunks(len(hard), gradient.shape[1], gradient.device):
             if ctx.tempered is None:
                 part = gradient[rows].float().mul_((hard + elsewhere)[rows, None])
             else:

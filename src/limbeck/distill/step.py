@@ -12,8 +12,9 @@ from torch import nn
 
 from limbeck.distill import weighting as weighting_
 from limbeck.distill.losses import fused_slot_loss
-from limbeck.distill.mixture import mix
-from limbeck.distill.weighting import DEFAULT_TEMPERATURE, Projected, row_chunks
+from limbeck.distill.mixture import Mixture
+from limbeck.distill.predictions import predict
+from limbeck.distill.weighting import DEFAULT_TEMPERATURE, Prediction
 from limbeck.teachers.projection import Projection
 from limbeck.teachers.store import StoredTeacher
 from limbeck.teachers.teacher import Teacher
@@ -81,11 +82,11 @@ def weighting_temperature(settings: Settings) -> float:
 class Targets:
     """What the teachers say of a batch's S slots together.
 
-    target: float32 [S, V], rows sum to 1 where covered and to 0 elsewhere; weights: float32 [T, S], columns
-    sum to 1 where covered; covered: bool [T, S], a teacher without a prior covers nothing.
+    mixture: the target, row by row; rows sum to 1 where covered and to 0 elsewhere; weights: float32 [T, S],
+    columns sum to 1 where covered; covered: bool [T, S], a teacher without a prior covers nothing.
     """
 
-    target: torch.Tensor
+    mixture: Mixture
     weights: torch.Tensor
     covered: torch.Tensor
 
@@ -94,8 +95,8 @@ class Targets:
 class Predictions:
     """The teachers' projected predictions for a batch: at T = 1 for the weights, and at T for the target."""
 
-    at_one: list[Projected]
-    at_t: list[Projected]
+    at_one: list[Prediction]
+    at_t: list[Prediction]
 
 
 class Teaching:
@@ -157,12 +158,12 @@ class DistillStep(Teaching):
         `said`: the teachers' predictions, where several students share them.
         """
         targets = self.targets(batch, said) if self.placed else None
-        logits = module(batch.input_ids, batch.attention_mask, batch.position)
+        logits = module(batch.input_ids, batch.attention_mask, batch.position, padded=True)
         if targets is None:
             kd, has_target = 0.0, torch.zeros_like(batch.masked)
             target = None
         else:
-            kd, target = self.kd_share(progress), targets.target
+            kd, target = self.kd_share(progress), targets.mixture.targets
             has_target = targets.covered.any(0) & batch.masked
         loss, kd_values, ce_values = fused_slot_loss(
             logits, batch.gold, target, has_target, kd, 1.0 - kd, self.settings.temperature
@@ -176,19 +177,16 @@ class DistillStep(Teaching):
     def predict(self, batch: Batch) -> Predictions:
         """What every teacher says, projected; the same for every weighting and mixture."""
         device, t = batch.gold.device, self.settings.temperature
-        at_one: list[Projected] = []
-        at_t: list[Projected] = []
+        at_one: list[Prediction] = []
+        at_t: list[Prediction] = []
         for placed, given in zip(self.placed, batch.teachers, strict=True):
             teacher = placed.teacher
             assert isinstance(teacher, Teacher), "stored predictions have a step of their own"
-            logits = teacher.logits(given)
-            slot = given.slot.to(logits.device)
-            kind = batch.kind.to(logits.device)[slot]
-            c = teacher.temperature
+            logits, slot, c = teacher.logits(given), given.slot.to(device), teacher.temperature
+            kind = batch.kind[slot]
+            at_one.append(predict(logits, c, placed.projection, slot, kind))
             if t != 1.0:
-                tempered = _softmax(logits, c * t, torch.empty_like(logits))
-                at_t.append(self._project(placed, tempered, kind, slot, device))
-            at_one.append(self._project(placed, _softmax(logits, c, logits), kind, slot, device))
+                at_t.append(predict(logits, c * t, placed.projection, slot, kind))
         return Predictions(at_one, at_t or at_one)
 
     @torch.no_grad()
@@ -198,33 +196,5 @@ class DistillStep(Teaching):
         slots, settings = batch.count, self.settings
         stats = weighting_.stats(said.at_one, batch.gold, slots, self.vocabulary, settings.weighting)
         weights, covered = self._weights(stats, batch.passage)
-        target, _, _ = mix(said.at_t, weights, slots, self.vocabulary, settings.mixture)
-        return Targets(target, weights, covered)
-
-    def _project(
-        self,
-        placed: Placed,
-        probs: torch.Tensor,
-        kind: torch.Tensor,
-        slot: torch.Tensor,
-        device: torch.device,
-    ) -> Projected:
-        mass, inexpressible = placed.projection.project(probs, kind)
-        return Projected(
-            slot=slot.to(device),
-            mass=mass.to(device),
-            inexpressible=inexpressible.to(device),
-            tail=torch.zeros(len(slot), device=device),
-            kept=None,
-        )
-
-
-def _softmax(logits: torch.Tensor, temperature: float, out: torch.Tensor) -> torch.Tensor:
-    """softmax(logits / temperature) by row, [C, V], into `out`, which may be `logits` itself.
-
-    A fresh [C, V] costs more than the softmax does: the system must find and clear its pages.
-    """
-    for rows in row_chunks(logits.shape[0], logits.shape[1], logits.device):
-        part = logits[rows] if temperature == 1.0 else logits[rows] / temperature
-        out[rows] = torch.softmax(part, dim=-1)
-    return out
+        mixture = Mixture(said.at_t, weights, self.vocabulary, settings.mixture)
+        return Targets(mixture, weights, covered)

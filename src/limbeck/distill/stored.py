@@ -47,7 +47,7 @@ class StoredStep(Teaching):
     ) -> tuple[torch.Tensor, int, Metrics]:
         """Loss summed over the batch's slots; the loop divides by the count over micro-batches and ranks."""
         targets = self.targets(batch)
-        logits = module(batch.input_ids, batch.attention_mask, batch.position)
+        logits = module(batch.input_ids, batch.attention_mask, batch.position, padded=True)
         kd, has_target = self.kd_share(progress), targets.covered.any(0) & batch.masked
         loss, kd_values, ce_values = sparse_slot_loss(
             logits,

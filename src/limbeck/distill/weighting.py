@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,13 +41,31 @@ LOG_MASS_FLOOR = math.log(torch.finfo(torch.float32).tiny)
 _CHUNK_CPU, _CHUNK_GPU = 1 << 19, 1 << 26
 
 
+class Prediction(Protocol):
+    """What one teacher says of the slots it answers, to be had row by row.
+
+    `Projected` holds all of it; `predictions.Logits` makes it of the teacher's logits when asked.
+    """
+
+    @property
+    def slot(self) -> Tensor:
+        """The slots it answers, int64 [C], distinct."""
+
+    @property
+    def kept(self) -> Tensor | None:
+        """Which ids are kept, bool [C, V]; None when every id is."""
+
+    def rows(self, which: slice | Tensor) -> Projected:
+        """Of some of its rows: a slice, or indices int64 [n] that may repeat."""
+
+
 @dataclass(frozen=True)
 class Projected:
     """What one teacher says, projected on the student's vocabulary and not conditioned on being expressible.
 
     slot: int64 [C], distinct; mass: float32 [C, V], 0 outside `kept`; inexpressible (u): [C]; tail (r): [C],
     mass on the ids outside `kept` (0 online); kept: bool [C, V], or None when every id is kept. Mass, u and r
-    sum to 1.
+    sum to 1. logits: float32 [C, V] of which `mass` is the softmax, where it is (then u and r are 0).
     """
 
     slot: Tensor
@@ -54,11 +73,32 @@ class Projected:
     inexpressible: Tensor
     tail: Tensor
     kept: Tensor | None = None
+    logits: Tensor | None = None
+
+    def rows(self, which: slice | Tensor) -> Projected:
+        """Some of its rows."""
+        kept = None if self.kept is None else self.kept[which]
+        logits = None if self.logits is None else self.logits[which]
+        return Projected(
+            self.slot[which], self.mass[which], self.inexpressible[which], self.tail[which], kept, logits
+        )
 
     @cached_property
     def expressible(self) -> Tensor:
         """1 − u, [C], but summed from its parts: when u is nearly 1 the difference would have few digits."""
+        if self.logits is not None:
+            return torch.ones_like(self.tail)
         return self.mass.sum(1) + self.tail
+
+    def entropy(self) -> Tensor:
+        """−Σ m · log m over the pieces, [C], in nats."""
+        log_z: Tensor | float = 0.0
+        if self.logits is None:
+            logs = self.mass.clamp_min(torch.finfo(self.mass.dtype).tiny).log_()
+        else:  # log m = logit − log Z, which the largest tells: the costly logarithm of every mass is spared
+            logs, log_z = self.logits, self.logits.amax(1) - self.mass.amax(1).log()
+        mean: Tensor = torch.linalg.vecdot(self.mass, logs)
+        return log_z - mean
 
 
 @dataclass(frozen=True)
@@ -85,7 +125,7 @@ def row_chunks(rows: int, width: int, device: torch.device) -> Iterator[slice]:
 
 
 def stats(
-    projected: Sequence[Projected], gold: Tensor, slots: int, vocabulary: int, weighting: str | None = None
+    projected: Sequence[Prediction], gold: Tensor, slots: int, vocabulary: int, weighting: str | None = None
 ) -> TeacherStats:
     """Statistics of every teacher's predictions.
 
@@ -104,18 +144,15 @@ def stats(
     values = {name: torch.full(shape, math.nan, device=device) for name in names}
     wanted = set(names) if weighting is None else _READS[weighting]
     for t, said in enumerate(projected):
-        covered[t, said.slot] = said.expressible >= LEAST_EXPRESSIBLE
-        if "log_gold" in wanted:
-            own = said.mass.gather(1, gold[said.slot][:, None]).squeeze(1)
-            values["log_gold"][t, said.slot] = own.log()
-        if wanted <= {"log_gold"}:
-            continue
-        for rows in row_chunks(len(said.slot), vocabulary, said.mass.device):
-            slot, mass = said.slot[rows], said.mass[rows]
+        for rows in row_chunks(len(said.slot), vocabulary, device):
+            part = said.rows(rows)
+            slot, mass = part.slot, part.mass
+            covered[t, slot] = part.expressible >= LEAST_EXPRESSIBLE
+            if "log_gold" in wanted:
+                values["log_gold"][t, slot] = mass.gather(1, gold[slot][:, None]).squeeze(1).log()
             if "neg_uncertainty" in wanted:
-                entropy = -(mass * mass.clamp_min(torch.finfo(mass.dtype).tiny).log()).sum(1)
-                outside = said.inexpressible[rows] + said.tail[rows]
-                values["neg_uncertainty"][t, slot] = -(entropy + outside * math.log(vocabulary))
+                outside = part.inexpressible + part.tail
+                values["neg_uncertainty"][t, slot] = -(part.entropy() + outside * math.log(vocabulary))
             if "log_max" in wanted:
                 values["log_max"][t, slot] = mass.amax(1).log()
             if "margin" in wanted:

@@ -73,7 +73,7 @@ class GlossStep:
         if self.teaching is not None and batch.words is not None:
             targets = self.teaching.targets(batch.words)
             kd, temperature = self.teaching.kd_share(progress), self.teaching.settings.temperature
-            target = targets.target[batch.slot]
+            target = targets.mixture.at(batch.slot)
             has_target = targets.covered.any(0)[batch.slot] & masked
         loss, kd_values, ce_values = fused_slot_loss(
             logits, gold, target, has_target, kd, 1.0 - kd, temperature, batch.weight

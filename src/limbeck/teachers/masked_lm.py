@@ -84,11 +84,14 @@ class MaskedLM(nn.Module):
         attention_mask: torch.Tensor,
         position: torch.Tensor,
         more: Mapping[str, Any] | None = None,
+        *,
+        padded: bool = False,
     ) -> torch.Tensor:
         """Logits [C, V] at position [C], flat in B·L of input_ids and attention_mask [B, L] (all int64).
 
         `more`: further arguments of the model's own forward, or others in place of those above. With no
-        position at all the result is [0, V] and still back-propagates zeros (contract 1).
+        position at all the result is [0, V] and still back-propagates zeros (contract 1). `padded`: rows of
+        no account may follow, which to cut off would cost the backward a copy of the whole gradient.
         """
         inputs: dict[str, Any] = {"input_ids": input_ids, **self._fixed}
         if self._attends:
@@ -104,7 +107,7 @@ class MaskedLM(nn.Module):
             logits: torch.Tensor = self.model(**inputs)[0]
         finally:
             self._gather.position = None
-        return logits[: len(position)]
+        return logits if padded else logits[: len(position)]
 
 
 def weights_digest(model: nn.Module) -> str:

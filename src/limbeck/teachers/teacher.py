@@ -101,7 +101,9 @@ class Teacher:
         return self.module.width
 
     def logits(self, batch: TeacherBatch) -> torch.Tensor:
-        """Full logits, float32 [C, V] on the teacher's device, in the order of the batch's positions.
+        """Full logits [C, V] on the teacher's device, in the order of the batch's positions.
+
+        Of the precision's type: whoever needs float32 makes it of the rows at hand, and spares a copy of all.
 
         Raises:
             UserError: NaN or infinite predictions, or no memory even for one passage.
@@ -109,7 +111,6 @@ class Teacher:
         slots = len(batch.position)
         found: torch.Tensor | None = None
         for place, said in self.parts(batch):
-            said = said.float()
             if len(place) == slots:  # all in one part: no copy
                 found = said
             else:
@@ -118,7 +119,7 @@ class Teacher:
         if found is None:
             return torch.zeros(0, self.module.width, device=self.device)
         # Cheaper than isfinite of every logit; finite logits are far too small for an infinite sum.
-        if not bool(torch.isfinite(found.sum())):
+        if not bool(torch.isfinite(found.sum(dtype=torch.float32))):
             raise self.not_finite()
         return found
 
