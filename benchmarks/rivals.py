@@ -39,6 +39,7 @@ from limbeck.run import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILED = ("plain", "store", "online")
+PARTS = ("speed", "speed_memory_kept", "memory", "profile", "compiled")
 PROGRAMS = ("textbrewer", "torchdistill", "torchvision")
 
 
@@ -50,6 +51,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--size", choices=list(SIZES), default="small", help="of the models (base: 110M teachers, for a GPU)")
     add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="others stay as the JSON has them")
     add("--rounds", type=int, default=5, help="turns that every variant takes (default 5)")
     add("--kept-rounds", type=int, default=3, help="the same where the others' allocator keeps its memory")
     add("--steps", type=int, help="steps of a turn (default: 6, 3 or 1, the fewer the longer a step is)")
@@ -86,7 +88,10 @@ def setting_of(given: argparse.Namespace) -> RivalSetting:
 def measure(
     setting: RivalSetting, given: argparse.Namespace, keep: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Everything, as it stands in the JSON; `keep` gets what there is after every part."""
+    """The parts asked for, as they stand in the JSON; `keep` gets what there is after every part.
+
+    Where not all parts are asked for, the others stay as the JSON has them.
+    """
     names = [f"{kind} {precision}" for precision in given.precisions for kind in given.kinds]
     say("tokenizers, text")
     result: dict[str, Any] = {
@@ -95,33 +100,55 @@ def measure(
         "setting": setting.public() | {"size": given.size, "rounds": given.rounds, "turn": turns(given)},
         "batches": isolated(describe, setting),
     }
-    say("speed")
-    result["speed"] = speed(setting, names, given.rounds, given.steps, AS_THEY_COME)
-    names = [name for name in names if name not in result["speed"]["absent"]]
-    keep(result)
-    if given.kept_rounds and setting.device == "cpu":
-        say("speed, the others' allocator keeps its memory")
-        again = setting, names, given.kept_rounds, given.steps
-        result["speed_memory_kept"] = speed(*again, AS_THEY_COME | KEEP_MEMORY)
-    result["memory"] = {}
-    for name in names:
-        say(f"memory: {name}")
-        as_it_comes = AS_THEY_COME if KINDS[name.split()[0]].full else None
-        arguments = memory, setting, name, given.memory_steps
-        result["memory"][name] = isolated(*arguments, environment=as_it_comes)
-    keep(result)
-    result["profile"] = {}
-    for name in names:
-        if name.split()[0] in PROFILED:
-            say(f"profile: {name}")
-            result["profile"][name] = isolated(profiled, setting, name, given.profile_steps)
-            keep(result)
-    if setting.device == "cpu":
-        result["compiled"] = {}
-        for precision in given.precisions:
-            say(f"a compiled teacher: {precision}")
-            result["compiled"][precision] = isolated(compiled, setting, precision, given.compiled_turns)
+    if set(given.parts) != set(PARTS):
+        old = json.loads(given.json.read_text(encoding="utf-8"))
+        here = json.loads(json.dumps(result))
+        if any(old[what] != here[what] for what in ("setting", "batches")):
+            raise SystemExit(f"{given.json} was measured in another setting; measure all parts")
+        result = old
+    for part in given.parts:
+        if setting.device != "cpu" and part in ("speed_memory_kept", "compiled"):
+            continue
+        say(part)
+        there = [name for name in names if name not in result.get("speed", {}).get("absent", {})]
+        result[part] = MEASURED[part](setting, there, given)
+        keep(result)
     return result | evaluated(result)
+
+
+def _speed(setting: RivalSetting, names: list[str], given: argparse.Namespace) -> dict[str, Any]:
+    return speed(setting, names, given.rounds, given.steps, AS_THEY_COME)
+
+
+def _speed_kept(setting: RivalSetting, names: list[str], given: argparse.Namespace) -> dict[str, Any]:
+    return speed(setting, names, given.kept_rounds, given.steps, AS_THEY_COME | KEEP_MEMORY)
+
+
+def _memory(setting: RivalSetting, names: list[str], given: argparse.Namespace) -> dict[str, Any]:
+    found = {}
+    for name in names:
+        as_it_comes = AS_THEY_COME if KINDS[name.split()[0]].full else None
+        found[name] = isolated(memory, setting, name, given.memory_steps, environment=as_it_comes)
+    return found
+
+
+def _profile(setting: RivalSetting, names: list[str], given: argparse.Namespace) -> dict[str, Any]:
+    some = [name for name in names if name.split()[0] in PROFILED]
+    return {name: isolated(profiled, setting, name, given.profile_steps) for name in some}
+
+
+def _compiled(setting: RivalSetting, _: list[str], given: argparse.Namespace) -> dict[str, Any]:
+    return {p: isolated(compiled, setting, p, given.compiled_turns) for p in given.precisions}
+
+
+MEASURED: dict[str, Callable[[RivalSetting, list[str], argparse.Namespace], dict[str, Any]]] = {
+    "speed": _speed,
+    "speed_memory_kept": _speed_kept,
+    "memory": _memory,
+    "profile": _profile,
+    "compiled": _compiled,
+}
+assert tuple(MEASURED) == PARTS
 
 
 def evaluated(result: dict[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,11 @@ def test_the_whole_comparison(setting: RivalSetting, tmp_path: Path, monkeypatch
     for title in ("Targets", "Speed", "Peak memory", "Where the time of a step goes"):
         assert f"## {title}" in page
 
-    before = content
+    rivals.main([*counts, "--parts", "compiled", "--json", str(files[0]), "--page", str(files[1])], setting)
+    again = json.loads(files[0].read_text(encoding="utf-8"))
+    assert {part for part in again if again[part] != found[part]} <= {"compiled"}
+
+    before = files[0].read_text(encoding="utf-8")
     rivals.main(["--page-only", "--json", str(files[0]), "--page", str(files[1])])
     assert files[0].read_text(encoding="utf-8") == before
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import re
 import sqlite3
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from limbeck.errors import UserError
-from limbeck.lexicon.lexicon import Lexicon, Sense, check_keys, open_lexicon
+from limbeck.lexicon.lexicon import Lexicon, Sense, check_keys, fold, open_lexicon
 
 wn = pytest.importorskip("wn")
 
@@ -220,3 +222,66 @@ def test_a_database_that_is_none_or_of_another_wn(add: Add, tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"wn\.db cannot be read \(.*schema.*\); move it away") as error:
         open_lexicon("wn:mini:1")
     assert "\n" not in str(error.value)
+
+
+def as_wnlmf(lexicon: Lexicon) -> tuple[str, dict[str, str]]:
+    """A lexicon's senses as entries and synsets of WN-LMF; and the id that stands for each of its keys."""
+    entries: dict[tuple[str, str], list[Sense]] = {}
+    synsets: dict[str, Sense] = {}
+    ids: dict[str, str] = {}
+    for key in list(lexicon.keys()):
+        sense = lexicon.sense(key)
+        assert sense is not None
+        ids[key] = f"mini-{len(ids)}"
+        entries.setdefault((sense.lemma, sense.pos), []).append(sense)
+        synsets.setdefault(sense.synset, sense)
+    lines = []
+    for number, ((lemma, pos), senses) in enumerate(entries.items()):
+        lines.append(f'<LexicalEntry id="mini-e{number}">')
+        lines.append(f'<Lemma writtenForm="{html.escape(lemma)}" partOfSpeech="{pos}"/>')
+        for sense in sorted(senses, key=lambda sense: sense.number):
+            count = f"<Count>{sense.frequency}</Count>" if sense.frequency else ""
+            lines.append(f'<Sense id="{ids[sense.key]}" synset="mini-{sense.synset}">{count}</Sense>')
+        lines.append("</LexicalEntry>")
+    for synset, sense in synsets.items():
+        examples = "".join(f"<Example>{html.escape(text)}</Example>" for text in sense.examples)
+        lines.append(f'<Synset id="mini-{synset}" ili="" partOfSpeech="{sense.pos}">')
+        lines.append(f"<Definition>{html.escape(sense.gloss)}</Definition>{examples}</Synset>")
+    return "\n".join(lines), ids
+
+
+@pytest.mark.data
+@pytest.mark.slow  # wn reads 117,659 synsets into its database
+def test_all_of_wordnet_comes_back_through_wn(add: Add) -> None:
+    folder = Path("/usr/share/wordnet")
+    if not (folder / "data.noun").is_file():
+        pytest.skip("WordNet is not installed")
+    wordnet = open_lexicon(str(folder))
+    content, ids = as_wnlmf(wordnet)
+    add(content)
+    began = time.perf_counter()
+    other = open_lexicon("wn:mini:1")
+    built = time.perf_counter() - began
+    assert len(ids) == 206_941
+    cases: dict[tuple[str, str], set[str]] = {}
+    for key in ids:
+        sense = wordnet.sense(key)
+        assert sense is not None
+        cases.setdefault((fold(sense.lemma), sense.pos), set()).add(sense.lemma)
+    for key, name in ids.items():
+        sense, found = wordnet.sense(key), other.sense(name)
+        assert sense is not None
+        assert found is not None
+        assert found.synset == f"mini-{sense.synset}"
+        told = ("lemma", "pos", "gloss", "examples", "frequency")
+        assert [getattr(found, what) for what in told] == [getattr(sense, what) for what in told]
+        assert sorted(found.lemmas) == sorted(sense.lemmas)
+        if len(cases[fold(sense.lemma), sense.pos]) == 1:  # else two entries stand one behind the other
+            assert found.number == sense.number
+    began = time.perf_counter()
+    again = open_lexicon("wn:mini:1")
+    assert time.perf_counter() - began < 1.5, f"the index took {built:.0f} s to build, and is not kept"
+    assert again.fingerprint == other.fingerprint
+    assert [again.base_forms(form, "n") for form in ("dogs", "churches")] == [
+        wordnet.base_forms(form, "n") for form in ("dogs", "churches")
+    ]
