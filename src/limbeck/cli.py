@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from limbeck import __version__, cli_lexical, cli_store, tables
+from limbeck import __version__, cli_cost, cli_lexical, cli_store, tables
 from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, cache_dir, check_writable
@@ -207,9 +207,11 @@ def mlm(
 
 
 evaluate.command("wsd")(cli_lexical.eval_wsd)
+evaluate.command("cost")(cli_cost.eval_cost)
 app.command()(cli_lexical.gloss)
 app.command()(cli_lexical.score)
 app.command()(cli_lexical.wsd)
+app.command()(cli_cost.export)
 
 
 @app.command()

@@ -102,6 +102,8 @@ def gloss_results(
             "instances_per_second": result.steps * min(section.batch, len(made.rows)) / result.seconds,
             "peak_memory_bytes": result.peak_memory,
             "peak_device_memory_bytes": result.peak_device_memory,
+            "energy_joules": result.energy_joules,
+            "energy_source": result.energy_source,
         },
         "versions": versions(),
     }

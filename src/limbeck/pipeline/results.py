@@ -93,5 +93,7 @@ def results_of(
             "tokens_per_second": result.tokens / result.seconds,
             "peak_memory_bytes": result.peak_memory,
             "peak_device_memory_bytes": result.peak_device_memory,
+            "energy_joules": result.energy_joules,
+            "energy_source": result.energy_source,
         },
     }

@@ -48,15 +48,19 @@ class MaskedLM(nn.Module):
     Args:
         model: any `AutoModelForMaskedLM`, BART included, or `XLNetLMHeadModel`.
         mask_id: the tokenizer's mask piece, which XLNet needs to hide masked positions that are no targets.
+        slot_multiple: the head runs at a multiple of so many rows; 1: exactly those asked for.
 
     Raises:
         UserError: the family has no head behind a backbone.
     """
 
-    def __init__(self, model: PreTrainedModel, mask_id: int | None = None) -> None:
+    def __init__(
+        self, model: PreTrainedModel, mask_id: int | None = None, *, slot_multiple: int = SLOT_MULTIPLE
+    ) -> None:
         super().__init__()
         self.model = model
         self.mask_id = mask_id
+        self.slot_multiple = slot_multiple
         self._gather = _Gather()
         head = families.head_of(model)
         if head is None:
@@ -101,7 +105,7 @@ class MaskedLM(nn.Module):
             extra, gathered = families.permutation_inputs(input_ids, position, self.mask_id)
             inputs.update(extra)
         else:
-            gathered = nn.functional.pad(position, (0, -len(position) % SLOT_MULTIPLE))
+            gathered = nn.functional.pad(position, (0, -position.shape[0] % self.slot_multiple))
         self._gather.position = gathered
         try:
             logits: torch.Tensor = self.model(**inputs)[0]

@@ -50,6 +50,8 @@ class State:
     seconds: float = 0.0
     peak_memory: int = 0
     peak_device_memory: int = 0
+    energy_joules: float | None = None
+    energy_source: str | None = None
     metrics_position: int = 0
     best: float | None = None
     best_step: int | None = None

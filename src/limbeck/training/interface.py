@@ -103,7 +103,8 @@ class TrainResult:
     """What a finished run says: seconds and tokens of all its sessions together, memory in bytes.
 
     `metrics` is the last evaluation; `best` the best over the run of the figure that decides (`Best`),
-    reached after step `best_step`.
+    reached after step `best_step`. `energy_joules` is None where it was not measured for all of the run (see
+    training/energy.py), `energy_source` what measured it.
     """
 
     steps: int
@@ -114,3 +115,5 @@ class TrainResult:
     best: float | None
     best_step: int | None
     metrics: dict[str, float]
+    energy_joules: float | None = None
+    energy_source: str | None = None

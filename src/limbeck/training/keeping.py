@@ -154,6 +154,8 @@ class Keeper:
             best=state.best,
             best_step=state.best_step,
             metrics=state.evaluation,
+            energy_joules=state.energy_joules,
+            energy_source=state.energy_source,
         )
         self.prepared.gather(self.run.main)
         if self.run.main:

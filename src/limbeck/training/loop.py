@@ -22,6 +22,7 @@ from limbeck.processes.together import together
 from limbeck.run import Run
 from limbeck.training import checkpoint
 from limbeck.training.divergence import check_finite
+from limbeck.training.energy import RunEnergy
 from limbeck.training.engine import Engine
 from limbeck.training.interface import (
     BEST_METRIC,
@@ -154,6 +155,7 @@ class _Loop:
         self.state = checkpoint.State(step=0, fingerprint=run.fingerprint, processes=engine.world)
         self.window = Window()
         self.seconds_before = 0.0
+        self.energy = RunEnergy(engine.device, processes=engine.world)
         self.began = time.perf_counter()
 
     def start(self, seed: int) -> None:
@@ -164,6 +166,7 @@ class _Loop:
         reset_peak_memory(engine.device)
         if (state := self.keeper.go_back(seed)) is not None:
             self.state, self.seconds_before = state, state.seconds
+            self.energy.go_on(state.energy_joules, state.energy_source)
             self.window = Window(state.window if self.run.main else None)
             _log.info("going on after step %d of %d", state.step, self.settings.steps)
         device = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu"
@@ -185,6 +188,7 @@ class _Loop:
                 if last or _due(state.step, settings.eval_every):
                     self._evaluate()
                 if last or stop or _due(state.step, settings.save_every):
+                    state.energy_joules, state.energy_source = self.energy.joules(), self.energy.source
                     self.keeper.save(state, self.window, self._seconds(), settings.keep)
                 if stop and not last:
                     raise Interrupted(self.keeper.farewell(state, settings.steps))
@@ -278,6 +282,7 @@ class _Loop:
                 "seconds": self._seconds(),
             }
         )
+        self.energy.joules()  # a counter that is not asked for long goes round unseen
         done = state.step - self.progress.first
         left = (time.perf_counter() - self.began) / max(1, done) * (settings.steps - state.step)
         self.progress.show(state.step, values, left)

@@ -1,0 +1,77 @@
+"""Commands on what a model costs, and its export. Registered in cli.py."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limbeck import tables_cost
+from limbeck.cli_options import AsJson, Verbose
+from limbeck.errors import UserError
+from limbeck.files import atomic_write, check_writable
+from limbeck.terminal import show, work
+
+
+def eval_cost(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL", help="Model folders, hub ids, or folders of `limbeck export`."),
+    ],
+    lengths: Annotated[
+        str, typer.Option(metavar="N,N", help="Lengths of passages in pieces, with commas.")
+    ] = "16,64,256",
+    precision: Annotated[
+        str, typer.Option(metavar="P", help="f32, bf16 or f16, in which weights are held.")
+    ] = "f32",
+    seconds: Annotated[
+        float, typer.Option(metavar="S", help="For each latency, search of the best batch, and throughput.")
+    ] = 1.0,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads on the CPU; all cores by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    watts: Annotated[
+        float | None,
+        typer.Option(metavar="W", help="Power of the machine, for an estimate where none is measured."),
+    ] = None,
+    as_json: AsJson = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to a file as well.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Measure what models cost: size, operations, latency, throughput, memory, training.
+
+    On this machine, with the head that each model has. Half a minute each on an idle machine.
+    """
+    with work(verbose) as progress:
+        try:
+            chosen = tuple(int(length) for length in lengths.split(","))
+        except ValueError:
+            raise UserError(f"--lengths {lengths!r} are no numbers with commas, such as 16,64,256") from None
+        if output is not None:
+            check_writable(output)  # or the measurement would end with an error
+        from limbeck.tasks.efficiency import CostSettings, measure_models
+
+        settings = CostSettings(chosen, precision, seconds, threads, device, watts)
+        result = measure_models(models, settings, progress=progress)
+        show(result, as_json, tables_cost.cost_tables)
+        if output is not None:
+            atomic_write(output, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or hub id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="New folder to write.")],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a model as ONNX, for onnxruntime, once it gives what torch gives.
+
+    A masked language model, a sequence classifier or an encoder, with its tokenizer. Needs limbeck[onnx].
+    """
+    with work(verbose) as progress:
+        from limbeck.tools.export import export_model
+
+        show(export_model(model, output, progress=progress), as_json, tables_cost.export_tables)

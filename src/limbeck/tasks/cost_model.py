@@ -1,0 +1,182 @@
+"""A model as `limbeck eval cost` measures it: whatever its head, one call for a batch of passages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.hub import cached_file
+
+from limbeck.errors import UserError
+from limbeck.gloss.arranged import GlossBatch
+from limbeck.gloss.checkpoint import HEAD_FILE, is_headless, read_encoder
+from limbeck.gloss.model import GlossModel
+from limbeck.teachers import families, loading
+from limbeck.teachers.attention import use_short_attention
+from limbeck.teachers.masked_lm import MaskedLM, weights_digest
+
+MASKED_LM, CLASSIFIER = "masked-LM head at one position", "sequence classification head"
+GLOSS, HEADLESS = "gloss head", "no head"
+
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+"""Types in which weights and states are held."""
+
+Call = Callable[[], object]
+
+
+class AtPositions(nn.Module):
+    """A masked language model: logits [S, V] at the S positions asked for, [0 … B·L)."""
+
+    head = MASKED_LM
+
+    def __init__(self, model: PreTrainedModel, mask_id: int | None) -> None:
+        super().__init__()
+        self.masked = MaskedLM(model, mask_id, slot_multiple=1)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position: torch.Tensor) -> Any:
+        """Of int64 [B, L], [B, L] and [S]."""
+        return self.masked(input_ids, attention_mask, position, padded=True)  # no row is padded
+
+
+class FirstOutput(nn.Module):
+    """A classifier's logits [B, classes], or the states [B, L, H] of an encoder without a head."""
+
+    def __init__(self, model: PreTrainedModel, head: str) -> None:
+        super().__init__()
+        self.model, self.head = model, head
+        self._fixed = families.fixed_inputs(model)
+        self._attends = families.takes_attention_mask(model)
+        use_short_attention(model)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        """Of int64 [B, L] and [B, L]."""
+        more = {"attention_mask": attention_mask} if self._attends else {}
+        return self.model(input_ids=input_ids, **more, **self._fixed)[0]
+
+
+@dataclass
+class Loaded:
+    """A checkpoint in memory, in eval mode.
+
+    head: what runs behind the encoder. limit: the most pieces of a passage (None: unlimited). tokenizer: its
+    own, for the ids that inputs may hold.
+    """
+
+    source: str
+    module: AtPositions | FirstOutput | GlossModel
+    model: PreTrainedModel
+    head: str
+    limit: int | None
+    tokenizer: PreTrainedTokenizerFast
+
+    @property
+    def digest(self) -> str:
+        """Of the weights."""
+        return weights_digest(self.model)
+
+    def call(self, ids: torch.Tensor) -> Call:
+        """A forward of int64 [B, L] without padding, with the head at the first position of each row."""
+        rows, length = ids.shape
+        attention = torch.ones_like(ids)
+        first = torch.arange(rows, device=ids.device) * length
+        if isinstance(self.module, AtPositions):
+            return lambda: self.module(ids, attention, first)
+        if isinstance(self.module, FirstOutput):
+            return lambda: self.module(ids, attention)
+        nothing = ids.new_zeros(0)
+        row, none = torch.arange(rows, device=ids.device), nothing.bool()
+        batch = GlossBatch(
+            ids, attention, None, None, first, row, torch.zeros_like(row), row < 0,
+            nothing, nothing, nothing, nothing, none, ids.numel(), rows,
+        )  # fmt: skip
+        return lambda: self.module(batch)
+
+
+def load(path_or_id: str, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Loaded:
+    """Any checkpoint with the head it has: gloss, sequence classification, masked-LM, or none.
+
+    Raises:
+        UserError: not a model, or one that cannot be loaded safely and whole (see teachers/loading.py).
+    """
+    where = f"model: {path_or_id!r}"
+    source = loading.find_source(path_or_id, where)
+    with loading.quiet():
+        config = loading.load_config(source, where)
+    if (Path(source) / HEAD_FILE).is_file():
+        gloss = GlossModel.load(path_or_id, what="model").requires_grad_(False)
+        cast(nn.Module, gloss.model).to(
+            dtype
+        )  # the head itself stays in float32, in which logits are compared
+        limit = families.piece_limit(gloss.model)
+        return Loaded(source, gloss.to(device).eval(), gloss.model, GLOSS, limit, gloss.encoder.tokenizer.hf)
+    module: AtPositions | FirstOutput
+    if any(str(name).endswith("ForSequenceClassification") for name in config.architectures or ()):
+        model, tokenizer = _classifier(source, config, where)
+        module = FirstOutput(model, CLASSIFIER)
+    else:
+        model, pieces = read_encoder(source, where)
+        tokenizer, alone = pieces.hf, is_headless(model)
+        module = FirstOutput(model, HEADLESS) if alone else AtPositions(model, pieces.mask_id)
+    module.requires_grad_(False).to(device=device, dtype=dtype).eval()
+    return Loaded(source, module, model, module.head, families.piece_limit(model), tokenizer)
+
+
+def _classifier(source: str, config: Any, where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    with loading.quiet():
+        tokenizer = loading.load_fast_tokenizer(source, where)
+        kind = AutoModelForSequenceClassification
+        model, missing = loading.read_weights(source, config, kind, torch.float32, where)
+    if missing:
+        raise loading.incomplete(missing, config, model, where)
+    return model, tokenizer
+
+
+def count_parameters(loaded: Loaded) -> tuple[int, int]:
+    """Parameters in all, tied ones once, and those of them outside embeddings (of pieces, places, types)."""
+    inside = {
+        id(p) for part in loaded.module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()
+    }
+    counts = [(p.numel(), id(p) in inside) for p in loaded.module.parameters()]
+    return sum(n for n, _ in counts), sum(n for n, embedding in counts if not embedding)
+
+
+def disk_bytes(loaded: Loaded) -> int:
+    """Size of the weight files, the gloss head's included."""
+    folder = Path(loaded.source)
+    if not folder.is_dir():  # a hub id: its files lie in the hub's cache
+        folder = Path(cast(str, cached_file(loaded.source, "config.json"))).parent
+    return sum(path.stat().st_size for path in (*folder.glob("model*.safetensors"), *folder.glob(HEAD_FILE)))
+
+
+def random_ids(tokenizer: PreTrainedTokenizerFast, rows: int, length: int, *, seed: int = 0) -> torch.Tensor:
+    """Random pieces int64 [rows, length] between the special pieces that open and close a passage.
+
+    A dense model does the same work whatever the pieces are.
+    """
+    special = set(tokenizer.all_special_ids)
+    ordinary = torch.tensor(sorted(set(tokenizer.get_vocab().values()) - special))
+    generator = torch.Generator().manual_seed(seed)
+    ids = ordinary[torch.randint(len(ordinary), (rows, length), generator=generator)]
+    if length > 2:
+        opening, closing = tokenizer.cls_token_id, tokenizer.sep_token_id
+        ids[:, 0] = ids[:, 0] if opening is None else opening
+        ids[:, -1] = ids[:, -1] if closing is None else closing
+    return ids
+
+
+def check_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The type of this name.
+
+    Raises:
+        UserError: no such precision, or one that the device lacks.
+    """
+    if precision not in DTYPES:
+        raise UserError(f"precision is {precision!r}; it must be one of {', '.join(DTYPES)}")
+    if precision == "f16" and device.type == "cpu":
+        raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
+    return DTYPES[precision]
