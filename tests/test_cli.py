@@ -92,7 +92,15 @@ def test_every_command_has_help_that_is_documented(words: list[str]) -> None:
 
 def test_the_commands_are_those_promised_and_their_page_is_current() -> None:
     names = "init check run pretrain distill gloss score wsd export report demo env eval data store".split()  # noqa: SIM905
-    names += ["eval mlm", "eval wsd", "eval cost", "data wordnet", "store build", "store info", "store verify"]
+    names += [
+        "eval mlm",
+        "eval wsd",
+        "eval cost",
+        "data wordnet",
+        "store build",
+        "store info",
+        "store verify",
+    ]
     assert {" ".join(words) for words in COMMANDS} == set(names)
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == GENERATE.cli_page(), "run `make docs`"
 

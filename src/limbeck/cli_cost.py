@@ -28,7 +28,7 @@ def eval_cost(
         float, typer.Option(metavar="S", help="For each latency, search of the best batch, and throughput.")
     ] = 1.0,
     threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads on the CPU; all cores by default.")
+        int | None, typer.Option(metavar="N", help="Threads on the CPU; as many as torch takes by default.")
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
     watts: Annotated[

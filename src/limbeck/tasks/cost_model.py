@@ -30,9 +30,7 @@ Call = Callable[[], object]
 
 
 class AtPositions(nn.Module):
-    """A masked language model: logits [S, V] at the S positions asked for, [0 … B·L)."""
-
-    head = MASKED_LM
+    """A masked language model: logits [S, V] at the S positions asked for, flat in B·L."""
 
     def __init__(self, model: PreTrainedModel, mask_id: int | None) -> None:
         super().__init__()
@@ -46,9 +44,9 @@ class AtPositions(nn.Module):
 class FirstOutput(nn.Module):
     """A classifier's logits [B, classes], or the states [B, L, H] of an encoder without a head."""
 
-    def __init__(self, model: PreTrainedModel, head: str) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.model, self.head = model, head
+        self.model = model
         self._fixed = families.fixed_inputs(model)
         self._attends = families.takes_attention_mask(model)
         use_short_attention(model)
@@ -63,21 +61,17 @@ class FirstOutput(nn.Module):
 class Loaded:
     """A checkpoint in memory, in eval mode.
 
-    head: what runs behind the encoder. limit: the most pieces of a passage (None: unlimited). tokenizer: its
-    own, for the ids that inputs may hold.
+    head: what runs behind the encoder. digest: of the weights as they are on disk. limit: the most pieces of
+    a passage (None: unlimited). tokenizer: its own, for the ids that inputs may hold.
     """
 
     source: str
     module: AtPositions | FirstOutput | GlossModel
     model: PreTrainedModel
     head: str
+    digest: str
     limit: int | None
     tokenizer: PreTrainedTokenizerFast
-
-    @property
-    def digest(self) -> str:
-        """Of the weights."""
-        return weights_digest(self.model)
 
     def call(self, ids: torch.Tensor) -> Call:
         """A forward of int64 [B, L] without padding, with the head at the first position of each row."""
@@ -107,23 +101,21 @@ def load(path_or_id: str, *, device: torch.device, dtype: torch.dtype = torch.fl
     source = loading.find_source(path_or_id, where)
     with loading.quiet():
         config = loading.load_config(source, where)
+    module: AtPositions | FirstOutput | GlossModel
     if (Path(source) / HEAD_FILE).is_file():
-        gloss = GlossModel.load(path_or_id, what="model").requires_grad_(False)
-        cast(nn.Module, gloss.model).to(
-            dtype
-        )  # the head itself stays in float32, in which logits are compared
-        limit = families.piece_limit(gloss.model)
-        return Loaded(source, gloss.to(device).eval(), gloss.model, GLOSS, limit, gloss.encoder.tokenizer.hf)
-    module: AtPositions | FirstOutput
-    if any(str(name).endswith("ForSequenceClassification") for name in config.architectures or ()):
+        module = GlossModel.load(path_or_id, what="model")
+        model, tokenizer, head = module.model, module.encoder.tokenizer.hf, GLOSS
+    elif any(str(name).endswith("ForSequenceClassification") for name in config.architectures or ()):
         model, tokenizer = _classifier(source, config, where)
-        module = FirstOutput(model, CLASSIFIER)
+        module, head = FirstOutput(model), CLASSIFIER
     else:
         model, pieces = read_encoder(source, where)
-        tokenizer, alone = pieces.hf, is_headless(model)
-        module = FirstOutput(model, HEADLESS) if alone else AtPositions(model, pieces.mask_id)
-    module.requires_grad_(False).to(device=device, dtype=dtype).eval()
-    return Loaded(source, module, model, module.head, families.piece_limit(model), tokenizer)
+        tokenizer, head = pieces.hf, HEADLESS if is_headless(model) else MASKED_LM
+        module = FirstOutput(model) if head == HEADLESS else AtPositions(model, pieces.mask_id)
+    digest = weights_digest(model)
+    module.requires_grad_(False).to(device).eval()
+    cast(nn.Module, model).to(dtype)  # all but a gloss head, whose logits are compared in float32
+    return Loaded(source, module, model, head, digest, families.piece_limit(model), tokenizer)
 
 
 def _classifier(source: str, config: Any, where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

@@ -27,6 +27,7 @@ from limbeck.tasks.exported import (
     POSITION,
     About,
     input_shapes,
+    is_exported,
     open_session,
     output_shape,
 )
@@ -69,6 +70,8 @@ def export_model(model: str, output: Path, *, progress: Progress | None = None) 
     say = progress or (lambda what, done, total: None)
     _check_packages()
     _check_output(output)
+    if is_exported(model):
+        raise UserError(f"model: {model!r} is exported already; give the checkpoint")
     say("loading the model", 0, 0)
     loaded = load(model, device=torch.device("cpu"))
     family = str(loaded.model.config.model_type)
