@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -304,6 +307,31 @@ def test_energy_of_processors_and_memory_is_added_up(tmp_path: Path, monkeypatch
     assert run.joules() is None
 
 
+def test_energy_of_a_gpu_is_its_own_and_the_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stand-in for NVML; without it there is no figure, as the processors' part is not the whole."""
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
+    zone(tmp_path, "intel-rapl:0", "package-0", 100.0)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert find_meter(torch.device("cuda", 0)) is None
+    millijoules = {"GPU-1234": 5000}
+    stand_in = SimpleNamespace(
+        NVMLError=OSError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: millijoules[handle],
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", stand_in)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="1234"))
+    meter = find_meter(torch.device("cuda", 0))
+    assert meter is not None
+    assert meter.source == "processor (RAPL) and GPU (NVML)"
+    millijoules["GPU-1234"] = 9000
+    zone(tmp_path, "intel-rapl:0", "package-0", 103.0)
+    assert meter.joules() == pytest.approx(7.0)
+
+
 def test_a_counter_goes_round() -> None:
     shown = iter([90.0, 95.0, 5.0, 15.0])
     counter = Counter(lambda: next(shown), 100.0)
@@ -338,3 +366,16 @@ def test_what_is_no_model_is_refused_before_anything_is_measured(
     assert "measuring" not in result.stderr
     said = refused("eval", "cost", tmp_path / "absent", "--device", "cpu")
     assert "does not exist; give a checkpoint folder or a hub id" in said
+
+
+def test_a_process_that_is_ended_is_told_in_a_line(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system does with one that takes too much memory."""
+    killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    real = subprocess.run
+    monkeypatch.setattr(cost_measure.subprocess, "run", lambda _, **more: real(killed, **more))
+    said = refused(
+        "eval", "cost", checkpoint("bert"), "--device", "cpu", "--seconds", "0.02", "--lengths", "8"
+    )
+    assert "was ended by signal 9, most likely for lack of memory" in said

@@ -91,6 +91,13 @@ def test_families(checkpoint: Checkpoint, tmp_path: Path, family: str) -> None:
     check_masked_lm(checkpoint(family), tmp_path / "out")
 
 
+def test_a_wide_head_whose_rows_are_padded_elsewhere(tmp_path: Path) -> None:
+    """See teachers/padded_linear.py; the number of positions stays open."""
+    model = save_as(transformers.BertForMaskedLM, tmp_path / "wide", vocab_size=5001)
+    done("export", model, "-o", tmp_path / "out")
+    check_masked_lm(model, tmp_path / "out")
+
+
 def test_a_sequence_classifier_to_an_empty_folder(tmp_path: Path) -> None:
     model = save_as(transformers.BertForSequenceClassification, tmp_path / "c", num_labels=3)
     (tmp_path / "out").mkdir()
@@ -151,10 +158,14 @@ def test_a_file_that_differs_is_not_left_behind(
 
 
 def test_a_file_that_cannot_be_run_is_not_left_behind(
-    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "write_onnx", lambda _, path: path.write_bytes(b"no graph"))
     assert "cannot be run by onnxruntime" in refused("export", checkpoint("bert"), "-o", tmp_path / "out")
+    assert nothing_at(tmp_path / "out")
+    other = save_as(transformers.BertModel, tmp_path / "other")  # without the input `position`
+    monkeypatch.setattr(export, "write_onnx", lambda _, path: shutil.copy(exported / "model.onnx", path))
+    assert "cannot be run by onnxruntime" in refused("export", other, "-o", tmp_path / "out")
     assert nothing_at(tmp_path / "out")
 
 

@@ -17,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from limbeck.errors import UserError
 from limbeck.tasks.cost_model import Call, Loaded, random_ids
 from limbeck.teachers.teacher import is_out_of_memory
 from limbeck.training.energy import Meter
@@ -191,13 +192,19 @@ def memory_of(task: MemoryTask) -> dict[str, int]:
     """Resident sizes in bytes of a fresh process that loads the model and runs it (see tasks/cost_memory.py).
 
     Raises:
-        RuntimeError: the process failed; with the end of what it said.
+        UserError: the system ended the process.
+        RuntimeError: it failed by itself; with the end of what it said.
     """
     done = subprocess.run(
         [sys.executable, "-m", "limbeck.tasks.cost_memory", json.dumps(asdict(task))],
         capture_output=True,
         text=True,
     )
+    if done.returncode < 0:
+        raise UserError(
+            f"the process that measures the memory of {task.model!r} was ended by signal {-done.returncode}, "
+            "most likely for lack of memory; free some, or measure shorter --lengths"
+        )
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise RuntimeError(f"the process that measures memory ended with {done.returncode}: {said[0]}")

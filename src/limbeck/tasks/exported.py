@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,8 +121,25 @@ def open_session(path: Path, *, threads: int, where: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; warnings are about what its optimiser did not do
-    try:
+    with _told(where):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors share no class but RuntimeError's own base
+
+
+def run(session: Any, inputs: Mapping[str, Any], where: str) -> torch.Tensor:
+    """The one output for arrays by name.
+
+    Raises:
+        UserError: onnxruntime cannot run the model on them.
+    """
+    with _told(where):
+        return torch.from_numpy(session.run(None, dict(inputs))[0])
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Turns an error of onnxruntime, whose classes share no base of their own, into one line."""
+    try:
+        yield
+    except Exception as error:
         line = " ".join(str(error).split())[:200]
         raise UserError(f"{where} cannot be run by onnxruntime ({line}); export it again") from error

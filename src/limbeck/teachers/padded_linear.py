@@ -7,6 +7,8 @@ gives the same numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -65,4 +67,18 @@ def pad_head(model: PreTrainedModel) -> None:
     """Makes a wide masked-LM head a `PaddedLinear`; names, shapes and tied weights stay."""
     head: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if type(head) is nn.Linear and head.out_features >= _WIDE and head.out_features % _FLOATS:
+        head.__class__ = PaddedLinear
+
+
+@contextmanager
+def plain_head(model: PreTrainedModel) -> Iterator[None]:
+    """The head as torch's own, for a program that is to be written down: padded rows have a fixed number."""
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if type(head) is not PaddedLinear:
+        yield
+        return
+    head.__class__ = nn.Linear
+    try:
+        yield
+    finally:
         head.__class__ = PaddedLinear

@@ -30,8 +30,10 @@ from limbeck.tasks.exported import (
     is_exported,
     open_session,
     output_shape,
+    run,
 )
 from limbeck.tasks.mlm_result import versions
+from limbeck.teachers.padded_linear import plain_head
 
 Progress = Callable[[str, int, int], None]
 
@@ -139,7 +141,7 @@ def write_onnx(loaded: Loaded, path: Path) -> None:
     if loaded.head == MASKED_LM:
         inputs.append(torch.tensor([0, 8, 3]))
         shapes.append({0: Dim("positions")})
-    with torch.no_grad(), _quiet_exporter():
+    with torch.no_grad(), plain_head(loaded.model), _quiet_exporter():
         program = torch.onnx.export(
             loaded.module,
             tuple(inputs),
@@ -165,7 +167,7 @@ def compare(loaded: Loaded, path: Path, model: str, progress: Progress | None = 
     Raises:
         UserError: they differ by more than the tolerance, or the file cannot be run.
     """
-    session = open_session(path, threads=torch.get_num_threads(), where="the exported model")
+    session = open_session(path, threads=torch.get_num_threads(), where=f"the exported model of {model!r}")
     lengths = [length for length in CHECKED if loaded.limit is None or length <= loaded.limit]
     difference, largest = 0.0, 1.0
     for done, length in enumerate(lengths):
@@ -177,7 +179,7 @@ def compare(loaded: Loaded, path: Path, model: str, progress: Progress | None = 
                 expected = loaded.module(*inputs.values()).float()
             names = list(input_shapes(loaded.head))
             given = {name: inputs[name].numpy() for name in names}
-            found = torch.from_numpy(session.run(None, given)[0])
+            found = run(session, given, f"the exported model of {model!r}")
             if found.shape != expected.shape:
                 raise UserError(_differs(model, f"the shape {list(found.shape)}, not {list(expected.shape)}"))
             if expected.dim() == 3:  # states of padding mean nothing
