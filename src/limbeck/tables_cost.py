@@ -99,7 +99,7 @@ def _training_row(name: str, stage: Mapping[str, Any]) -> list[str]:
 def _machine(machine: Mapping[str, Any]) -> str:
     device = "" if machine["device"] == "cpu" else f"; {machine['device']}"
     return (
-        f"Measured on {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"Measured on {machine['processor']}, {machine['cores']} cores, threads used: {machine['threads']}, "
         f"{machine['platform']}{device}. Other work on the machine makes all times worse."
     )
 

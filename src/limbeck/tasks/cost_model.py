@@ -129,7 +129,7 @@ def _classifier(source: str, config: Any, where: str) -> tuple[PreTrainedModel, 
 
 
 def count_parameters(loaded: Loaded) -> tuple[int, int]:
-    """Parameters in all, tied ones once, and those of them outside embeddings (of pieces, places, types)."""
+    """Parameters in all, tied ones once, and those outside embeddings (of pieces, positions and types)."""
     inside = {
         id(p) for part in loaded.module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()
     }

@@ -76,7 +76,7 @@ def find_meter(device: torch.device) -> Meter | None:
     """
     rapl, gpu = _rapl(POWERCAP), _nvml(device) if device.type == "cuda" else []
     named = [("processor (RAPL)", rapl), ("GPU (NVML)", gpu)]
-    if device.type == "cuda" and not gpu:  # the processor's part alone would look like the whole
+    if device.type != "cpu" and not gpu:  # the processor's part alone would look like the whole
         return None
     found = [(name, counters) for name, counters in named if counters]
     if not found:
