@@ -13,6 +13,7 @@ class ListLexicon:
     """Synsets as (part of speech, lemmas with commas, gloss, examples); the order gives the sense numbers."""
 
     name, version, fingerprint = "list", "1", "0" * 64
+    exceptions: Mapping[str, Mapping[str, Sequence[str]]] = {}
 
     def __init__(
         self,

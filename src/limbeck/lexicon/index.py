@@ -191,6 +191,7 @@ class IndexedLexicon:
         self.version: str = meta["version"]
         self.fingerprint: str = meta["fingerprint"]
         self.longest_lemma: int = meta["longest"]
+        self.exceptions: Exceptions = meta["exceptions"]
         self._folder = folder
         self._lemmas, self._keys, self._synsets = (
             _Texts(mapped, sections, places[f"{name}_text"][0], name) for name in ("lemma", "key", "synset")
@@ -200,7 +201,7 @@ class IndexedLexicon:
         self._frequency = sections["sense_frequency"]
         self._recent = lru_cache(maxsize=_RECENT_SENSES)(self._senses)
         known = lru_cache(maxsize=_RECENT_WORDS)(self._parts_of_speech)
-        self._morphy = Morphy(known, meta["exceptions"], rules=meta["rules"])
+        self._morphy = Morphy(known, self.exceptions, rules=meta["rules"])
 
     def __reduce__(self) -> tuple[type[IndexedLexicon], tuple[Path]]:
         return IndexedLexicon, (self._folder,)

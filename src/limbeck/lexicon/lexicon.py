@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -71,6 +71,10 @@ class Lexicon(Protocol):
     @property
     def longest_lemma(self) -> int:
         """Words, between spaces, of the longest lemma."""
+
+    @property
+    def exceptions(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """Part of speech → irregular form → its base forms, all folded; some may be missing."""
 
     def senses(self, lemma: str, pos: str | None = None) -> tuple[Sense, ...]:
         """Senses of a lemma in the lexicon's order; for None of all parts of speech, in the order of `POS`.

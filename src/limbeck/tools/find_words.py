@@ -108,7 +108,7 @@ class WordFinder:
             if said:
                 senses = self._senses(_as_said(lemmas, said))
             elif len(tokens) > 1:
-                senses = self._senses(_expression(lemmas, form))
+                senses = self._senses(expression(lemmas, form))
             elif _is_function_word(form):
                 senses = self._name(text, start, form)
             else:
@@ -142,7 +142,7 @@ def _is_function_word(form: str) -> bool:
     return word in FUNCTION_WORDS or word.endswith(NEGATED)
 
 
-def _expression(lemmas: Sequence[tuple[str, str]], form: str) -> Sequence[tuple[str, str]]:
+def expression(lemmas: Sequence[tuple[str, str]], form: str) -> Sequence[tuple[str, str]]:
     """What several words may be.
 
     Function words alone only as they stand ("of course"), and never as a verb. Nothing that begins with a

@@ -16,13 +16,15 @@ import regex
 LONGEST = 2000
 """Characters of a sentence, at most; a longer one is cut at white space, or within a word if need be."""
 
-_ABBREVIATIONS = frozenset(
+ABBREVIATIONS = frozenset(
     """
     adm al approx apr aug ave bros ca capt cf cmdr co col corp dec dept dr ed eds est feb fig figs gen gov hon
     inc jan jr jul jun lt ltd maj mar messrs mr mrs ms mt nov oct op pp prof pt rep rev sen sept sgt sr st vol
     vs
     """.split()  # noqa: SIM905 - it reads as the list it is
 )
+"""Whose full stop ends no sentence, in lower case."""
+
 _BEFORE_DIGITS = frozenset({"no", "nos", "p", "art", "ch", "sec"})  # abbreviations where a number follows
 
 # The bounds on what follows keep a decision within `_AHEAD` characters of the end it is about.
@@ -106,4 +108,4 @@ def _goes_on(buffer: str, start: int, found: regex.Match[str]) -> bool:
         return True
     if "." in word.strip("."):  # "U.S.", "e.g."; behind "p.m." a sentence ends as often as not
         return word not in ("a.m", "p.m")
-    return word in _ABBREVIATIONS or (word in _BEFORE_DIGITS and found["next"].isdigit())
+    return word in ABBREVIATIONS or (word in _BEFORE_DIGITS and found["next"].isdigit())

@@ -1,0 +1,286 @@
+"""What a word may be replaced by: its likeliest reading, and synonyms of its likeliest senses, inflected.
+
+No tagger is used. A reading (a lemma, a part of speech and a form) is chosen by how often the lexicon's
+tagged text has it and by the words to the left and to the right; a word whose readings stay close is left
+alone. A synonym's score is the share of the word's uses that their synset makes up, times the share of its
+own uses, less where it is rare or several words for one. What cannot be told from the lexicon is left alone
+rather than guessed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import lru_cache
+from typing import NamedTuple
+
+from limbeck.lexicon.lexicon import Lexicon, Sense
+from limbeck.lexicon.morphy import PREPOSITIONS
+from limbeck.tools.find_words import expression
+from limbeck.tools.inflect import BASE, ING, PAST, PLURAL, THIRD, Inflector
+from limbeck.tools.spin_words import (
+    AND,
+    ARTICLE,
+    AUXILIARY,
+    CONJUNCTION,
+    CONTENT,
+    DEGREE,
+    DETERMINER,
+    ENDS,
+    HAVE,
+    IS,
+    KEPT,
+    KEPT_EXPRESSIONS,
+    LINK,
+    MODAL,
+    NONE,
+    OF,
+    PREPOSITION,
+    PRONOUN,
+    TO,
+)
+
+LEAST_SURE = 0.6
+"""Share of a word's readings that the chosen one must make up."""
+
+LEAST_SCORE = 0.003
+"""A synonym's score must be at least this."""
+
+MOST = 4
+"""Synonyms of a word that compete without a model."""
+
+MOST_RANKED = 10
+"""Synonyms that a model is asked about."""
+
+# How often words of each form are met, of all forms of their part of speech.
+_PRIOR = {"singular": 0.7, PLURAL: 0.3, BASE: 0.35, THIRD: 0.12, ING: 0.15, PAST: 0.4, "participle": 0.4}
+# How the neighbours speak for nouns, adjectives, adverbs, and for verbs in the base form, the third person,
+# the -ing form, past or participle; 1 where they say nothing.
+_KINDS = {BASE: 3, THIRD: 4, ING: 5, PAST: 6, "participle": 6}
+_BY_LEFT = {
+    NONE: (1, 1, 1, 0.3, 0.7, 1, 1),
+    CONJUNCTION: (1, 1, 1, 0.5, 0.2, 1, 1),
+    DETERMINER: (1, 1, 0.2, 0.01, 0.01, 0.2, 0.3),
+    MODAL: (0.02, 0.05, 1, 1, 0.01, 0.02, 0.02),
+    TO: (0.15, 0.15, 0.5, 1, 0.01, 0.1, 0.05),
+    HAVE: (0.3, 0.3, 1, 0.02, 0.02, 0.05, 1),
+    IS: (0.2, 1, 1, 0.01, 0.01, 1, 1),
+    PRONOUN: (0.02, 0.05, 1, 1, 1, 0.1, 1),
+    PREPOSITION: (1, 1, 0.2, 0.01, 0.01, 1, 0.2),
+    DEGREE: (0.1, 1, 1, 0.2, 0.1, 0.2, 0.5),
+}
+_BY_RIGHT = {
+    CONTENT: (1, 1.5, 1, 1, 1, 1, 1),
+    ENDS: (1, 0.6, 1, 0.7, 0.2, 0.7, 0.7),
+    OF: (2, 0.2, 0.3, 0.2, 0.2, 0.5, 0.3),
+    ARTICLE: (0.2, 0.1, 0.7, 2, 2, 2, 2),
+    AUXILIARY: (2, 0.2, 0.6, 0.1, 0.1, 0.4, 0.3),
+    LINK: (1, 0.5, 0.8, 1, 1, 1, 1),
+    AND: (1, 1, 1, 0.6, 0.2, 0.8, 0.8),
+}
+# Behind these the verb is a lexicon's entry for one use of "live in" and the like, and hardly ever meant.
+_LOOSE = frozenset("at by for from in of on over through to under with".split())  # noqa: SIM905
+# Said of somebody, never before a noun: "the afraid man".
+_PREDICATIVE = frozenset(
+    """
+    ablaze afloat afraid aghast ajar akin alert alike alive alone ashamed asleep awake aware glad ill sorry
+    """.split()  # noqa: SIM905
+)
+_COARSE = frozenset(
+    """
+    arse ass bang bastard bitch bollocks bugger coon crap cunt darky dick dike dyke fag faggot fairy fart frig
+    fuck gook homo hump jap jew kike knocker nigger nigra nooky paki pansy piss poof prick pussy queer screw
+    shag shit slut snatch spade spic tit titty twat wank wench whore wog yid
+    """.split()  # noqa: SIM905
+)
+
+
+class Synonym(NamedTuple):
+    """A replacement. text: in the word's own form. sense: the replaced word's. score: above 0."""
+
+    text: str
+    sense: Sense
+    score: float
+
+
+class Choice(NamedTuple):
+    """A word that could be changed. lemma, pos: of its reading. synonyms: at least one, best first."""
+
+    lemma: str
+    pos: str
+    synonyms: tuple[Synonym, ...]
+
+
+class Synonyms:
+    """Finds what words and expressions may be replaced by.
+
+    Args:
+        ranked: a model will choose: senses and synonyms that are less likely compete as well.
+    """
+
+    def __init__(self, lexicon: Lexicon, *, ranked: bool = False) -> None:
+        self._lexicon, self._ranked = lexicon, ranked
+        self._inflector = Inflector(lexicon.exceptions)
+        self._lemmas = lru_cache(maxsize=1 << 17)(lexicon.base_forms)
+        self._senses = lru_cache(maxsize=1 << 16)(self._weighed)
+        self._readings = lru_cache(maxsize=1 << 17)(self._all_readings)
+        self._replaced = lru_cache(maxsize=1 << 17)(self._all_synonyms)
+
+    def has(self, form: str) -> bool:
+        """Whether the lexicon has a form, in lower case."""
+        return bool(self._lemmas(form))
+
+    def base_words(self, form: str) -> frozenset[str]:
+        """A word and what it may be a form of."""
+        return frozenset([form, *(lemma for lemma, _ in self._lemmas(form))])
+
+    def is_expression(self, form: str) -> bool:
+        """Whether several words are one in the lexicon."""
+        words = form.split()
+        if words[-1] in ("in", "by") or KEPT.issuperset(words):
+            return False  # of "written in" the verb may be changed by itself, unlike that of "looked at"
+        return bool(expression(self._lemmas(form), form))
+
+    def choose(self, form: str, left: int, right: int) -> Choice | None:
+        """What a form, of one word or several, may be replaced by between two neighbours; None: by nothing.
+
+        Args:
+            form: in lower case. left, right: as `spin_words` has them.
+        """
+        if form in KEPT or form in KEPT_EXPRESSIONS or len(form) < 3:
+            return None
+        readings = self._readings(form)
+        if not readings:
+            return None
+        lefts, rights = _BY_LEFT[left], _BY_RIGHT[right]
+        weights = []
+        for pos, _, kinds, weight in readings:
+            said = max(lefts[kind] * rights[kind] for kind in kinds)
+            weights.append((weight * said, pos))
+        total = sum(weight for weight, _ in weights)
+        best = max(range(len(weights)), key=lambda i: weights[i][0])
+        if weights[best][0] < LEAST_SURE * total:
+            return None
+        pos, lemma, kinds, _ = readings[best]
+        forms = self._inflector.forms_of(form, lemma, pos)
+        if pos == "v" and len(forms) > 1:
+            forms = _in_context(forms, left)
+        found = self._replaced(lemma, pos, forms)
+        if pos == "a" and right == CONTENT:
+            found = tuple(one for one in found if one.text not in _PREDICATIVE)
+        elif pos == "v" and " " not in form and (left == IS or (right == CONTENT and forms[0] != BASE)):
+            found = tuple(one for one in found if " " not in one.text)  # "a winding up spring"
+        return Choice(lemma, pos, found) if found else None
+
+    def _all_readings(self, form: str) -> tuple[tuple[str, str, tuple[int, ...], float], ...]:
+        """Part of speech, lemma, kinds and weight of every reading of a form."""
+        lemmas = self._lemmas(form)
+        if " " in form:
+            if form.split()[-1] in _LOOSE:
+                return ()
+            lemmas = tuple(expression(lemmas, form))
+        found = []
+        for lemma, pos in lemmas:
+            _, total = self._senses(lemma, pos)
+            forms = self._inflector.forms_of(form, lemma, pos)
+            kinds = tuple(_KINDS.get(name, "nar".find(pos)) for name in forms)
+            share = sum(_PRIOR.get(name, 1.0) for name in forms)
+            found.append((pos, lemma, kinds, total * share))
+        return tuple(found)
+
+    def _weighed(self, lemma: str, pos: str) -> tuple[tuple[tuple[Sense, float], ...], float]:
+        """The senses of a lemma, each with its share of the uses, and how often the lemma is met.
+
+        Shares are smoothed, the first sense's most: where nothing was tagged it is the likeliest.
+        """
+        senses = self._lexicon.senses(lemma, pos)
+        counts = [sense.frequency + 0.5 / sense.number for sense in senses]
+        total = sum(counts)
+        return tuple((s, count / total) for s, count in zip(senses, counts, strict=True)), total
+
+    def _all_synonyms(self, lemma: str, pos: str, forms: tuple[str, ...]) -> tuple[Synonym, ...]:
+        scores: dict[str, float] = defaultdict(float)
+        sense_of: dict[str, Sense] = {}
+        if pos == "n" and _looks_plural(lemma):  # "goods", "physics": is it one or many?
+            return ()
+        senses, _ = self._senses(lemma, pos)
+        for sense, share in senses:
+            for other in sense.lemmas:
+                if not _is_apt(other, lemma):
+                    continue
+                weighed, _ = self._senses(other, pos)
+                back = next((own for s, own in weighed if s.synset == sense.synset), 0.0)
+                met = sum(s.frequency for s, _ in weighed)
+                common = min(1.0, (met + 0.2) / 4)
+                scores[other] += share * back * common / (1 + 2 * (other.count(" ") > lemma.count(" ")))
+                sense_of.setdefault(other, sense)
+        least, most = (LEAST_SCORE / 10, MOST_RANKED) if self._ranked else (LEAST_SCORE, MOST)
+        ranked = sorted(((score, other) for other, score in scores.items()), key=lambda p: (-p[0], p[1]))
+        found = []
+        for score, other in ranked[:most]:
+            if score < least or (not self._ranked and score < ranked[0][0] / 4):
+                break
+            text = self._in_all_forms(other, pos, forms)
+            if text is not None:
+                found.append(Synonym(text, sense_of[other], score))
+        return tuple(found)
+
+    def _in_all_forms(self, lemma: str, pos: str, forms: tuple[str, ...]) -> str | None:
+        """The lemma in a form; None where the word may be several, and these differ."""
+        if pos == "n" and _looks_plural(lemma):
+            return None
+        texts = {self._inflector.inflect(lemma, pos, name) for name in forms}
+        return texts.pop() if len(texts) == 1 else None
+
+
+def _in_context(forms: tuple[str, ...], left: int) -> tuple[str, ...]:
+    """What is left of the forms that a verb may be, by its left neighbour."""
+    if left in (MODAL, TO):
+        kept = [name for name in forms if name == BASE]
+    elif left in (HAVE, IS, DETERMINER, PREPOSITION, DEGREE):
+        kept = [name for name in forms if name == "participle"]
+    elif left == PRONOUN:
+        kept = [name for name in forms if name != "participle"]
+    else:
+        kept = []
+    return tuple(kept) or forms
+
+
+def _is_apt(other: str, lemma: str) -> bool:
+    """Whether a synonym is a word that may stand in a text, and another than the lemma."""
+    if other == lemma or not _is_word(other):
+        return False
+    if len(other) <= 4 and lemma.startswith(other):  # "minute" and "min"
+        return False
+    own, words = _words(lemma), _words(other)
+    if not own.isdisjoint(words) and own & words - PREPOSITIONS:  # "dog" and "domestic dog"
+        return False
+    return _bare(other) != _bare(lemma)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_word(lemma: str) -> bool:
+    """Whether a lemma is no name, sign, abbreviation, insult or phrase."""
+    if len(lemma) < 3 or lemma in KEPT or not lemma.islower() or not lemma.isascii():
+        return False
+    words = lemma.replace("-", " ").split()
+    if not all(map(str.isalpha, words)) or len(words) > 3 or not _COARSE.isdisjoint(words):
+        return False
+    return words[-1] not in _LOOSE  # the word's own preposition would follow it
+
+
+@lru_cache(maxsize=1 << 16)
+def _words(lemma: str) -> frozenset[str]:
+    return frozenset(lemma.replace("-", " ").split())
+
+
+@lru_cache(maxsize=1 << 16)
+def _bare(lemma: str) -> str:
+    """A lemma without what spellings of one word differ in."""
+    bare = (
+        lemma.replace(" ", "").replace("-", "").replace("is", "iz").replace("our", "or").replace("re", "er")
+    )
+    return bare.replace("ae", "e").replace("ll", "l").replace("ph", "f").replace("ys", "yz")
+
+
+def _looks_plural(lemma: str) -> bool:
+    return lemma.endswith("s") and not lemma.endswith(("ss", "us", "is"))
