@@ -23,6 +23,7 @@ _PUBLIC = {
     "Interrupted": ("limbeck.errors", "Interrupted"),
     "Recipe": ("limbeck.recipe", "Recipe"),
     "RecipeError": ("limbeck.errors", "RecipeError"),
+    "Spinner": ("limbeck.tools.spin", "Spinner"),
     "TrainingDiverged": ("limbeck.errors", "TrainingDiverged"),
     "UserError": ("limbeck.errors", "UserError"),
     "check_recipe": ("limbeck.pipeline", "check"),

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from limbeck import __version__, cli_cost, cli_lexical, cli_store, tables
+from limbeck import __version__, cli_cost, cli_lexical, cli_spin, cli_store, tables
 from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, cache_dir, check_writable
@@ -212,6 +212,7 @@ app.command()(cli_lexical.gloss)
 app.command()(cli_lexical.score)
 app.command()(cli_lexical.wsd)
 app.command()(cli_cost.export)
+app.command()(cli_spin.spin)
 
 
 @app.command()

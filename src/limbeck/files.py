@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from limbeck.errors import UserError
 
@@ -116,10 +117,15 @@ def atomic_write(path: Path, content: str | bytes, *, durable: bool = True) -> N
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Callable[[str], None]]:
+def atomic_file(
+    path: Path, packed: Callable[[BinaryIO], BinaryIO] | None = None
+) -> Iterator[Callable[[str], None]]:
     """Gives a function that adds text (UTF-8) to a file, which takes the place of `path` when all went well.
 
     For what is too large to be in memory. When the block raises, `path` is as it was.
+
+    Args:
+        packed: gives the file that compresses what is written to it into the one it is given.
 
     Raises:
         UserError: the file cannot be written.
@@ -127,18 +133,22 @@ def atomic_file(path: Path) -> Iterator[Callable[[str], None]]:
     temporary = _temporary(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = temporary.open("x", encoding="utf-8", newline="")
-
-    def write(text: str) -> None:
-        with writing(path):
-            file.write(text)
-
+        file: BinaryIO = temporary.open("xb")
     try:
         with file:
-            yield write
-            with writing(path):
-                file.flush()
-                os.fsync(file.fileno())
+            inner = file if packed is None else packed(file)
+
+            def write(text: str) -> None:
+                with writing(path):
+                    inner.write(text.encode("utf-8"))
+
+            try:
+                yield write
+            finally:
+                with writing(path):
+                    inner.close()
+        with writing(path):
+            sync_file(temporary)
         with writing(path):
             temporary.replace(path)
     except BaseException:
@@ -194,24 +204,25 @@ def _swap(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames and new names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync_file(path: Path) -> None:
+    """Makes what was written to a file durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
+def sync_folder(folder: Path) -> None:
+    """Makes renames and new names in `folder` durable."""
+    sync_file(folder)  # to the system a folder is a file of names
+
+
 def sync_tree(folder: Path) -> None:
     """Fsyncs every file and folder below `folder`."""
     for place, _, names in os.walk(folder):
         for name in names:
-            handle = os.open(os.path.join(place, name), os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_file(Path(place, name))
         sync_folder(Path(place))
 
 

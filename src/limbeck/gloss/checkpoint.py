@@ -109,6 +109,19 @@ def read_head(source: str, where: str, width: int) -> tuple[dict[str, torch.Tens
     return weights, GlossSettings.from_json(content, where)
 
 
+def has_head(source: str) -> bool:
+    """Whether a folder or hub id has a gloss head beside the model."""
+    if Path(source).is_dir():
+        return (Path(source) / HEAD_FILE).is_file()
+    try:
+        hf_hub_download(source, HEAD_FILE)
+    except EntryNotFoundError:  # or offline, and not among what was downloaded with the model
+        return False
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise loading.unreachable(source, f"model: {source!r}", error) from error
+    return True
+
+
 def _find(source: str, name: str, where: str) -> Path:
     """A file of a folder or hub id."""
     missing = UserError(

@@ -70,8 +70,12 @@ def _reader(file: IO[bytes], kind: str) -> Callable[[int], bytes]:
     return lzma.LZMAFile(file).read if kind == "xz" else file.read
 
 
-def _blocks(path: Path, kind: str, counts: Counts) -> Iterator[bytes]:
-    """Unpacked bytes in blocks that end behind a line; inside one only where it is longer than a block."""
+def blocks(path: Path, kind: str, counts: Counts) -> Iterator[bytes]:
+    """Unpacked bytes in blocks that end behind a line; inside one only where it is longer than a block.
+
+    Raises:
+        UserError: the file cannot be read, its compression is damaged, or it has NUL bytes.
+    """
     carry = b""
     with opened(path) as file:
         start = counts.done_bytes
@@ -104,7 +108,7 @@ def _character_boundary(block: bytes) -> int:
 def _decoded(path: Path, kind: str, on_error: OnError, counts: Counts) -> Iterator[tuple[int, str]]:
     """Text with line feeds for line ends, each block with the number of line ends before it."""
     offset = lines = 0
-    for block in _blocks(path, kind, counts):
+    for block in blocks(path, kind, counts):
         begin = 3 if offset == 0 and block.startswith(b"\xef\xbb\xbf") else 0
         try:
             text = block[begin:].decode()

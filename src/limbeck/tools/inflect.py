@@ -74,13 +74,16 @@ class Inflector:
                     if form != base:
                         own.setdefault(base, []).append(form)
         self.inflect = lru_cache(maxsize=1 << 16)(self._inflect)
+        self.forms_of = lru_cache(maxsize=1 << 16)(self._forms_of)
 
-    def forms_of(self, form: str, lemma: str, pos: str) -> tuple[str, ...]:
+    def _forms_of(self, form: str, lemma: str, pos: str) -> tuple[str, ...]:
         """Which grammatical forms of a lemma a form may be; both in lower case.
 
         Where it is none that `inflect` makes ("traveled", where "travelled" is listed), its ending tells.
         """
         found = tuple(name for name in FORMS[pos] if self.inflect(lemma, pos, name) == form)
+        if found == (PAST,) and form.endswith("ed"):  # "proved" beside "proven"
+            return PAST, PARTICIPLE
         if found:
             return found
         if pos == "n":

@@ -68,13 +68,13 @@ def _read_file(path: Path) -> Iterator[str]:
         yield from decoded(file, str(path))
 
 
-def decoded(file: BufferedIOBase | BinaryIO, name: str) -> Iterator[str]:
-    """The text of a file of bytes, in chunks as they come; a byte order mark is left out.
+def decoded(file: BufferedIOBase | BinaryIO, name: str, *, mark: bool = False) -> Iterator[str]:
+    """The text of a file of bytes, in chunks as they come; a byte order mark is left out, unless `mark`.
 
     Raises:
         UserError: it is not UTF-8, or has a NUL byte.
     """
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    decoder = codecs.getincrementaldecoder("utf-8" if mark else "utf-8-sig")()
     done = 0  # bytes before the chunk
     while True:
         raw = file.read1(CHUNK)  # type: ignore[union-attr]

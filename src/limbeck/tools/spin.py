@@ -92,7 +92,8 @@ class Spinner:
             raise UserError(f"rate is {rate}; it must be above 0 and at most 1; 0.25 is every fourth word")
         self.lexicon, self.rate, self.seed = lexicon, rate, seed
         self._ranker = ranker
-        self._places = PlaceFinder(lexicon, Synonyms(lexicon, ranked=ranker is not None))
+        self._synonyms = Synonyms(lexicon, ranked=ranker is not None)
+        self._places = PlaceFinder(lexicon, self._synonyms)
         self._state = mix64(np.uint64(seed & 0xFFFF_FFFF_FFFF_FFFF))
 
     def __call__(self, text: str) -> Spun:
@@ -109,8 +110,15 @@ class Spinner:
             for part in parts
             for one in part.changes
         )
-        counts = (sum(part[place] for part in parts) for place in (4, 5, 6))
-        return Spun(0, text, "".join(part.text for part in parts), changes, *counts)
+        return Spun(
+            start=0,
+            original=text,
+            text="".join(part.text for part in parts),
+            changes=changes,
+            words=sum(part.words for part in parts),
+            changeable=sum(part.changeable for part in parts),
+            changed=sum(part.changed for part in parts),
+        )
 
     def stream(self, chunks: Iterable[str]) -> Iterator[Spun]:
         """The paragraphs of one text that comes in chunks; it is never all in memory."""
@@ -127,7 +135,7 @@ class Spinner:
         places = self._places(shapes)
         offsets = [0, *accumulate(map(len, parts))][::2]
         if self._ranker is not None:
-            places = self._ranker.of_sense(text, offsets, shapes, places)
+            places = self._ranker.of_sense(text, offsets, shapes, places, self._synonyms)
         if not places:
             return Spun(start, text, text, (), words, 0, 0)
         keys = self._keys(text, len(shapes))
@@ -176,38 +184,31 @@ def paragraphs(chunks: Iterable[str]) -> Iterator[str]:
     """
     held = ""
     for chunk in chunks:
-        held += chunk
-        done = 0
-        # A blank line may go on in the next chunk, and a cut needs all it looks at.
-        while (cut := _cut(held, done)) is not None:
+        held, done = held + chunk, 0
+        while len(held) - done > LONGEST:
+            cut = _end(held, done)
             yield held[done:cut]
             done = cut
         held = held[done:]
-    while held:
-        cut = _BLANK_LINE.search(held)
-        end = cut.end() if cut is not None else len(held)
-        end = end if end <= LONGEST else _within(held, 0)
-        yield held[:end]
-        held = held[end:]
+    done = 0
+    while done < len(held):
+        cut = _end(held, done)
+        yield held[done:cut]
+        done = cut
 
 
-def _cut(held: str, start: int) -> int | None:
-    """Where the paragraph ends that begins at `start`; None where that cannot be told yet."""
-    if len(held) - start <= LONGEST:
-        return None
-    found = _BLANK_LINE.search(held, start, start + LONGEST)
-    if found is not None and found.end() < start + LONGEST:
+def _end(held: str, start: int) -> int:
+    """Where the paragraph ends that begins at `start`; looks at no more than `LONGEST` characters."""
+    most = start + LONGEST
+    found = _BLANK_LINE.search(held, start, most)
+    if found is not None and found.end() < most:
         return found.end()
-    return _within(held, start)
-
-
-def _within(held: str, start: int) -> int:
-    """Behind the last line within `LONGEST` characters, or else the last white space, or right there."""
-    end = start + LONGEST
+    if len(held) <= most:
+        return len(held)
     for mark in ("\n", " "):
-        if (place := held.rfind(mark, start, end)) > start:
+        if (place := held.rfind(mark, start, most)) > start:
             return place + 1
-    return min(end, len(held))
+    return most
 
 
 def _draw(synonyms: Sequence[Synonym], key: int) -> Synonym:

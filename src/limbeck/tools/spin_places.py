@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -10,17 +9,24 @@ from typing import NamedTuple
 
 from limbeck.lexicon.lexicon import Lexicon
 from limbeck.tools.spin_synonyms import Choice, Synonyms
-from limbeck.tools.spin_words import ENDS, NONE, Shape, shape
+from limbeck.tools.spin_words import ENDS, NONE, TRANSPARENT, Shape, shape
 
 _NOTHING: dict[str, int] = {}
+_NO_WORD: dict[str, dict[str, int]] = {}
 _RECENT = 1 << 18  # runs, words and questions that are remembered
 
 
 class Place(NamedTuple):
-    """A word, or several, that could be changed: runs `[first, last]` of the paragraph."""
+    """A word, or several, that could be changed: runs `[first, last]` of the paragraph.
+
+    form: in lower case. left, right: what its neighbours tell.
+    """
 
     first: int
     last: int
+    form: str
+    left: int
+    right: int
     choice: Choice
 
     @property
@@ -43,7 +49,7 @@ class PlaceFinder:
         self._shapes: dict[str, Shape] = {}
         self._choices: dict[tuple[str, int, int], Choice | None] = {}
         self._bases = lru_cache(maxsize=_RECENT)(synonyms.base_words)
-        self._nexts: dict[str, dict[str, int]] = {}
+        self._nexts: dict[str, dict[str, dict[str, int]]] = {}
         self._expressions: dict[str, bool] = {}
         self._name: dict[str, bool] = {}
 
@@ -83,10 +89,13 @@ class PlaceFinder:
             if plain and (last == place or all(other.plain for other in shapes[place + 1 : last + 1])):
                 form = one.lower if last == place else _phrase(shapes, place, last)
                 right = ENDS if following is None or shapes[last].closed else following.right
-                choice = self._choice(form, NONE if one.start else left, right)
+                before = NONE if one.start else left
+                choice = self._choice(form, before, right)
                 if choice is not None:
-                    found.append(Place(place, last, choice))
-            begins, left = shapes[last].ends, shapes[last].left
+                    found.append(Place(place, last, form, before, right, choice))
+            if one.lower not in TRANSPARENT or one.closed:
+                left = shapes[last].left
+            begins = shapes[last].ends
             place = last + 1
         return found
 
@@ -102,29 +111,38 @@ class PlaceFinder:
         known = self._nexts.get(one.lower)
         if known is None:
             begins = any(base in self._follow for base in self._bases(one.lower))
-            known = self._nexts[one.lower] = {} if begins else _NOTHING
-        if known is _NOTHING or one.closed or place + 1 == len(shapes):
+            known = self._nexts[one.lower] = {} if begins else _NO_WORD
+        if known is _NO_WORD or one.closed or place + 1 == len(shapes):
             return place
-        second = shapes[place + 1].lower
-        most = known.get(second)
-        if most is None:
-            most = known[second] = self._longest(one.lower, second)
-        if not most:
+        second = shapes[place + 1]
+        thirds = known.get(second.lower)
+        if thirds is None:
+            thirds = known[second.lower] = self._thirds(one.lower, second.lower)
+        if not thirds or second.start or not second.end:
             return place
-        last, most = place, min(len(shapes), place + most) - 1
+        longest = thirds.get("", 0)
+        if len(thirds) > 1 - (not longest) and place + 2 < len(shapes) and not second.closed:
+            for base in self._bases(shapes[place + 2].lower):
+                longest = max(longest, thirds.get(base, 0))
+        last, most = place + (longest > 1), min(len(shapes), place + longest) - 1
         while last < most and not shapes[last].closed and shapes[last + 1].end and not shapes[last + 1].start:
             last += 1
         while last > place and not self._is_expression(_phrase(shapes, place, last)):
             last -= 1
         return last
 
-    def _longest(self, first: str, second: str) -> int:
-        """Words of the longest lemma that begins with forms of these two; 0 if none does."""
-        longest = 0
+    def _thirds(self, first: str, second: str) -> dict[str, int]:
+        """Third words of the lemmas that begin with forms of these two → words of the longest of them.
+
+        The third word of a lemma of two is empty.
+        """
+        found: dict[str, int] = {}
         for base in self._bases(first):
             if own := self._follow.get(base):
-                longest = max(longest, *(own.get(word, 0) for word in self._bases(second)))
-        return longest
+                for word in self._bases(second):
+                    for third, size in own.get(word, _NOTHING).items():
+                        found[third] = max(size, found.get(third, 0))
+        return found or _NOTHING
 
     def _is_expression(self, phrase: str) -> bool:
         found = self._expressions.get(phrase)
@@ -149,13 +167,13 @@ def _names(shapes: Sequence[Shape]) -> frozenset[str]:
     return frozenset(one.lower for before, one in pairwise(shapes) if one.capital and not before.ends)
 
 
-def _expressions(keys: Iterable[str]) -> dict[str, dict[str, int]]:
-    """First words of the lemmas of several words → second words → words of the longest such lemma."""
-    found: dict[str, dict[str, int]] = defaultdict(dict)
+def _expressions(keys: Iterable[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """First, second and third words of the lemmas of several words → words of the longest such lemma."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
     for key in keys:
-        lemma = key.partition("%")[0]
-        first, between, rest = lemma.partition("_")
-        if between:
-            second = rest.partition("_")[0]
-            found[first][second] = max(found[first].get(second, 0), lemma.count("_") + 1)
-    return dict(found)
+        words = key.partition("%")[0].split("_")
+        if len(words) > 1:
+            third = words[2] if len(words) > 2 else ""
+            own = found.setdefault(words[0], {}).setdefault(words[1], {})
+            own[third] = max(own.get(third, 0), len(words))
+    return found

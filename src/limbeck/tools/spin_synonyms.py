@@ -13,7 +13,7 @@ from collections import defaultdict
 from functools import lru_cache
 from typing import NamedTuple
 
-from limbeck.lexicon.lexicon import Lexicon, Sense
+from limbeck.lexicon.lexicon import Lexicon, Sense, fold
 from limbeck.lexicon.morphy import PREPOSITIONS
 from limbeck.tools.find_words import expression
 from limbeck.tools.inflect import BASE, ING, PAST, PLURAL, THIRD, Inflector
@@ -42,8 +42,11 @@ from limbeck.tools.spin_words import (
 LEAST_SURE = 0.6
 """Share of a word's readings that the chosen one must make up."""
 
-LEAST_SCORE = 0.003
+LEAST_SCORE = 0.002
 """A synonym's score must be at least this."""
+
+LEAST_SHARE = 0.05
+"""A sense must make up this share of a word's uses for its synonyms to compete."""
 
 MOST = 4
 """Synonyms of a word that compete without a model."""
@@ -72,7 +75,7 @@ _BY_RIGHT = {
     CONTENT: (1, 1.5, 1, 1, 1, 1, 1),
     ENDS: (1, 0.6, 1, 0.7, 0.2, 0.7, 0.7),
     OF: (2, 0.2, 0.3, 0.2, 0.2, 0.5, 0.3),
-    ARTICLE: (0.2, 0.1, 0.7, 2, 2, 2, 2),
+    ARTICLE: (0.2, 0.02, 0.7, 2, 2, 2, 2),
     AUXILIARY: (2, 0.2, 0.6, 0.1, 0.1, 0.4, 0.3),
     LINK: (1, 0.5, 0.8, 1, 1, 1, 1),
     AND: (1, 1, 1, 0.6, 0.2, 0.8, 0.8),
@@ -140,36 +143,41 @@ class Synonyms:
             return False  # of "written in" the verb may be changed by itself, unlike that of "looked at"
         return bool(expression(self._lemmas(form), form))
 
-    def choose(self, form: str, left: int, right: int) -> Choice | None:
+    def choose(self, form: str, left: int, right: int, sense: Sense | None = None) -> Choice | None:
         """What a form, of one word or several, may be replaced by between two neighbours; None: by nothing.
 
         Args:
-            form: in lower case. left, right: as `spin_words` has them.
+            form: in lower case. left, right: as `spin_words` has them. sense: the form's, where it is known.
         """
         if form in KEPT or form in KEPT_EXPRESSIONS or len(form) < 3:
             return None
-        readings = self._readings(form)
-        if not readings:
-            return None
-        lefts, rights = _BY_LEFT[left], _BY_RIGHT[right]
-        weights = []
-        for pos, _, kinds, weight in readings:
-            said = max(lefts[kind] * rights[kind] for kind in kinds)
-            weights.append((weight * said, pos))
-        total = sum(weight for weight, _ in weights)
-        best = max(range(len(weights)), key=lambda i: weights[i][0])
-        if weights[best][0] < LEAST_SURE * total:
-            return None
-        pos, lemma, kinds, _ = readings[best]
+        if sense is None:
+            reading = self._likeliest(form, left, right)
+            if reading is None:
+                return None
+            pos, lemma = reading
+        else:
+            pos, lemma = sense.pos, fold(sense.lemma)
         forms = self._inflector.forms_of(form, lemma, pos)
         if pos == "v" and len(forms) > 1:
             forms = _in_context(forms, left)
-        found = self._replaced(lemma, pos, forms)
+        found = self._replaced(lemma, pos, forms, None if sense is None else sense.synset)
         if pos == "a" and right == CONTENT:
             found = tuple(one for one in found if one.text not in _PREDICATIVE)
         elif pos == "v" and " " not in form and (left == IS or (right == CONTENT and forms[0] != BASE)):
             found = tuple(one for one in found if " " not in one.text)  # "a winding up spring"
         return Choice(lemma, pos, found) if found else None
+
+    def _likeliest(self, form: str, left: int, right: int) -> tuple[str, str] | None:
+        """Part of speech and lemma; None where no reading is much likelier than the others."""
+        lefts, rights = _BY_LEFT[left], _BY_RIGHT[right]
+        best, total, found = 0.0, 0.0, None
+        for pos, lemma, kinds, weight in self._readings(form):
+            own = weight * max(lefts[kind] * rights[kind] for kind in kinds)
+            total += own
+            if own > best:
+                best, found = own, (pos, lemma)
+        return found if best >= LEAST_SURE * total else None
 
     def _all_readings(self, form: str) -> tuple[tuple[str, str, tuple[int, ...], float], ...]:
         """Part of speech, lemma, kinds and weight of every reading of a form."""
@@ -197,13 +205,19 @@ class Synonyms:
         total = sum(counts)
         return tuple((s, count / total) for s, count in zip(senses, counts, strict=True)), total
 
-    def _all_synonyms(self, lemma: str, pos: str, forms: tuple[str, ...]) -> tuple[Synonym, ...]:
+    def _all_synonyms(
+        self, lemma: str, pos: str, forms: tuple[str, ...], synset: str | None
+    ) -> tuple[Synonym, ...]:
+        """The synonyms of a lemma, or of it in one synset, in these forms; best first."""
         scores: dict[str, float] = defaultdict(float)
         sense_of: dict[str, Sense] = {}
         if pos == "n" and _looks_plural(lemma):  # "goods", "physics": is it one or many?
             return ()
         senses, _ = self._senses(lemma, pos)
+        least_share = LEAST_SHARE / 2 if self._ranked else LEAST_SHARE
         for sense, share in senses:
+            if sense.synset != synset if synset is not None else share < least_share:
+                continue
             for other in sense.lemmas:
                 if not _is_apt(other, lemma):
                     continue
@@ -217,7 +231,7 @@ class Synonyms:
         ranked = sorted(((score, other) for other, score in scores.items()), key=lambda p: (-p[0], p[1]))
         found = []
         for score, other in ranked[:most]:
-            if score < least or (not self._ranked and score < ranked[0][0] / 4):
+            if (synset is None and score < least) or (not self._ranked and score < ranked[0][0] / 4):
                 break
             text = self._in_all_forms(other, pos, forms)
             if text is not None:

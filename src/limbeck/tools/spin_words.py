@@ -19,14 +19,14 @@ KEPT = FUNCTION_WORDS | frozenset(
     """
     again ago ahead already also alone apart as away back backward bit down early else enough
     especially etc even ever far few fewer first former forth forward further here hereby
-    indeed just last late later latter least less likely little long lot lots many mere
+    indeed instead just last late later latter least less likely little long lot lots many mere
     more most much must namely near never next nor not
     now once only other others otherwise own per please pretty quite rather same several
     since so some somewhat soon still such then thereof today together
     tomorrow tonight too twice very well whole yes yesterday yet
 
-    according compared concerning considering depending due excluding following given including owing pending
-    regarding respectively
+    according born compared concerning considering depending due excluding following given including owing
+    pending regarding respectively spite
 
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
     seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds
@@ -50,7 +50,7 @@ KEPT = FUNCTION_WORDS | frozenset(
     month months week weeks hour hours minute minutes bc ad am pm
     mr mrs ms dr st sir lord lady god king queen
 
-    true full free able
+    true full free able al de del den der di du el la le van von
     """.split()  # noqa: SIM905 - it reads as the list it is
 )
 """Single words that are never changed."""
@@ -85,6 +85,9 @@ _RIGHT = {
     AUXILIARY: "be is are was were has have had can could will would may might must should did does do who",
 }
 RIGHT = {word: kind for kind, words in _RIGHT.items() for word in words.split()}
+
+TRANSPARENT = frozenset("not never also always often only just still ever already".split())  # noqa: SIM905
+"""Words through which the left neighbour speaks: "did not object"."""
 
 _CORE = re.compile(r"[^\W\d_]+(?:['’‑‐-][^\W\d_]+)*")
 _ALNUM = re.compile(r"[^\W_]")
@@ -141,4 +144,4 @@ def _ends(run: str, core: str) -> bool:
     if not _SENTENCE_END.search(run):
         return False
     name = (len(core) == 1 and core.isupper() and core != "I") or core.lower() in ABBREVIATIONS
-    return not (name and run.endswith(core + "."))
+    return not ((name or "." in core) and run.endswith(core + "."))  # "U.S."
