@@ -163,7 +163,7 @@ class Inflector:
             or (syllables == 2 and not lemma.endswith(("y", "le")))
         ):
             return f"{word} {lemma}"
-        if lemma.endswith("ed") or lemma.endswith("ing"):  # participles: "more worn"
+        if len(lemma) > 4 and lemma.endswith(("ed", "ing")):  # participles: "more used"
             return f"{word} {lemma}"
         return _with_vowel(lemma, ending)
 

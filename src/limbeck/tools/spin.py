@@ -242,9 +242,8 @@ def _replace(
         parts[2 * place.first] = head[: first.start] + new + tail[last.end :]
         for at in range(2 * place.first + 1, 2 * place.last + 1):
             parts[at] = ""
-        sense = synonym.sense
         choice = place.choice
-        changes.append(Change(start, end, old, new, choice.lemma, choice.pos, sense.synset, sense.key))
+        changes.append(Change(start, end, old, new, choice.lemma, choice.pos, synonym.synset, synonym.key))
     return tuple(changes)
 
 

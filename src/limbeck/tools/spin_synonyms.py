@@ -98,10 +98,11 @@ _COARSE = frozenset(
 
 
 class Synonym(NamedTuple):
-    """A replacement. text: in the word's own form. sense: the replaced word's. score: above 0."""
+    """A replacement. text: in the word's own form. synset, key: of the word's sense. score: above 0."""
 
     text: str
-    sense: Sense
+    synset: str
+    key: str
     score: float
 
 
@@ -139,9 +140,10 @@ class Synonyms:
     def is_expression(self, form: str) -> bool:
         """Whether several words are one in the lexicon."""
         words = form.split()
-        if words[-1] in ("in", "by") or KEPT.issuperset(words):
+        if words[-1] in ("in", "by"):
             return False  # of "written in" the verb may be changed by itself, unlike that of "looked at"
-        return bool(expression(self._lemmas(form), form))
+        lemmas = expression(self._lemmas(form), form)
+        return any(pos == "v" or not KEPT.issuperset(words) for _, pos in lemmas)
 
     def choose(self, form: str, left: int, right: int, sense: Sense | None = None) -> Choice | None:
         """What a form, of one word or several, may be replaced by between two neighbours; None: by nothing.
@@ -188,44 +190,44 @@ class Synonyms:
             lemmas = tuple(expression(lemmas, form))
         found = []
         for lemma, pos in lemmas:
-            _, total = self._senses(lemma, pos)
+            _, total, _ = self._senses(lemma, pos)
             forms = self._inflector.forms_of(form, lemma, pos)
             kinds = tuple(_KINDS.get(name, "nar".find(pos)) for name in forms)
             share = sum(_PRIOR.get(name, 1.0) for name in forms)
             found.append((pos, lemma, kinds, total * share))
         return tuple(found)
 
-    def _weighed(self, lemma: str, pos: str) -> tuple[tuple[tuple[Sense, float], ...], float]:
-        """The senses of a lemma, each with its share of the uses, and how often the lemma is met.
+    def _weighed(self, lemma: str, pos: str) -> tuple[dict[str, float], float, int]:
+        """Share of a lemma's uses by synset, how often the lemma is met, and how often it was tagged.
 
         Shares are smoothed, the first sense's most: where nothing was tagged it is the likeliest.
         """
         senses = self._lexicon.senses(lemma, pos)
-        counts = [sense.frequency + 0.5 / sense.number for sense in senses]
-        total = sum(counts)
-        return tuple((s, count / total) for s, count in zip(senses, counts, strict=True)), total
+        total = sum(sense.frequency + 0.5 / sense.number for sense in senses)
+        shares = {sense.synset: (sense.frequency + 0.5 / sense.number) / total for sense in senses}
+        return shares, total, sum(sense.frequency for sense in senses)
 
     def _all_synonyms(
         self, lemma: str, pos: str, forms: tuple[str, ...], synset: str | None
     ) -> tuple[Synonym, ...]:
         """The synonyms of a lemma, or of it in one synset, in these forms; best first."""
-        scores: dict[str, float] = defaultdict(float)
-        sense_of: dict[str, Sense] = {}
         if pos == "n" and _looks_plural(lemma):  # "goods", "physics": is it one or many?
             return ()
-        senses, _ = self._senses(lemma, pos)
+        scores: dict[str, float] = defaultdict(float)
+        sense_of: dict[str, Sense] = {}
+        shares, _, _ = self._senses(lemma, pos)
         least_share = LEAST_SHARE / 2 if self._ranked else LEAST_SHARE
-        for sense, share in senses:
+        for sense in self._lexicon.senses(lemma, pos):
+            share = shares[sense.synset]
             if sense.synset != synset if synset is not None else share < least_share:
                 continue
             for other in sense.lemmas:
                 if not _is_apt(other, lemma):
                     continue
-                weighed, _ = self._senses(other, pos)
-                back = next((own for s, own in weighed if s.synset == sense.synset), 0.0)
-                met = sum(s.frequency for s, _ in weighed)
-                common = min(1.0, (met + 0.2) / 4)
-                scores[other] += share * back * common / (1 + 2 * (other.count(" ") > lemma.count(" ")))
+                back, _, tagged = self._senses(other, pos)
+                common = min(1.0, (tagged + 0.2) / 4)
+                several = 1 + 2 * (other.count(" ") > lemma.count(" "))
+                scores[other] += share * back.get(sense.synset, 0.0) * common / several
                 sense_of.setdefault(other, sense)
         least, most = (LEAST_SCORE / 10, MOST_RANKED) if self._ranked else (LEAST_SCORE, MOST)
         ranked = sorted(((score, other) for other, score in scores.items()), key=lambda p: (-p[0], p[1]))
@@ -235,7 +237,7 @@ class Synonyms:
                 break
             text = self._in_all_forms(other, pos, forms)
             if text is not None:
-                found.append(Synonym(text, sense_of[other], score))
+                found.append(Synonym(text, sense_of[other].synset, sense_of[other].key, score))
         return tuple(found)
 
     def _in_all_forms(self, lemma: str, pos: str, forms: tuple[str, ...]) -> str | None:
