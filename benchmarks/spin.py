@@ -3,11 +3,11 @@
     python benchmarks/spin.py [--rounds 5]
 
 writes benchmarks/results/spin.json. Run it on an otherwise idle machine; one core is used. A round is a
-process of its own: it loads the lexicon, spins all paragraphs once (`first`: every word form is met and looked
-up) and once more (`again`: the forms are remembered, as in the course of a long text). Speeds are in words per
-second of wall time, and of the process's own time, which other work on the machine disturbs less. Memory is of
-a process that spins the text once, and of one that spins it four times over. Needs WordNet 3.0 and the text of
-LIMBECK_DATA (its folder plagiarism).
+process of its own: it loads the lexicon, spins all paragraphs once (`first`: every word form is met and
+looked up) and once more (`again`: the forms are remembered, as in the course of a long text). Speeds are in
+words per second of wall time, and of the process's own time, which other work on the machine disturbs less.
+Memory is of a process that spins the text once, and of one that spins it four times over. Needs WordNet 3.0
+and the text of LIMBECK_DATA (its folder plagiarism).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from limbeck.lexicon.lexicon import Lexicon, Sense, fold
 from limbeck.lexicon.morphy import PREPOSITIONS
 from limbeck.tools.find_words import expression
+from limbeck.tools.function_words import FUNCTION_WORDS
 from limbeck.tools.inflect import BASE, ING, PAST, PLURAL, THIRD, Inflector
 from limbeck.tools.spin_words import (
     AND,
@@ -281,6 +282,8 @@ def _is_word(lemma: str) -> bool:
     words = lemma.replace("-", " ").split()
     if not all(map(str.isalpha, words)) or len(words) > 3 or not _COARSE.isdisjoint(words):
         return False
+    if len(words) > 1 and (words[0] in FUNCTION_WORDS or (len(words[-1]) < 3 and words[-1] != "up")):
+        return False  # "have got", "stat mi"
     return words[-1] not in _LOOSE  # the word's own preposition would follow it
 
 
