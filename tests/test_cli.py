@@ -91,11 +91,13 @@ def test_every_command_has_help_that_is_documented(words: list[str]) -> None:
 
 
 def test_the_commands_are_those_promised_and_their_page_is_current() -> None:
-    names = "init check run pretrain distill gloss score wsd spin export report demo env eval data store".split()  # noqa: SIM905
+    names = "init check run pretrain distill finetune gloss score wsd spin export".split()  # noqa: SIM905
+    names += "report demo env eval data store".split()  # noqa: SIM905
     names += [
         "eval mlm",
         "eval wsd",
         "eval cost",
+        "eval glue",
         "data wordnet",
         "store build",
         "store info",

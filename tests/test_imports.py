@@ -8,13 +8,9 @@ from pathlib import Path
 ORDER = """
 errors files processes
 recipe_fields recipe_distill recipe_gloss recipe_text recipe_check recipe_read recipe run
-<<<<<<< HEAD
-lexicon text teachers distill gloss training tasks tools report pipeline tables tables_cost system terminal
-cli_options cli_cost cli_lexical cli_store cli __main__
-=======
-lexicon text teachers distill gloss training tasks tools report pipeline tables system terminal cli_options
-cli_lexical cli_spin cli_store cli __main__
->>>>>>> 4d31ac7 (limbeck spin: text, TSV, JSON; synonyms ranked by a masked LM)
+lexicon text teachers distill gloss training finetune tasks tools report pipeline
+tables tables_cost tables_tasks system terminal
+cli_options cli_cost cli_lexical cli_spin cli_store cli_tasks cli __main__
 """.split()  # noqa: SIM905 - it reads as the chain it is
 SOURCE = Path(__file__).parents[1] / "src" / "limbeck"
 

@@ -92,7 +92,7 @@ def run_tables(results: Mapping[str, Any]) -> Iterator[Table]:
         yield ("Masked words of valid, in nats per word", *table(results["words"]))
         best = results["valid"]
         said = f"{number(best['best_nats'], '.4f')} nats at step {number(best['best_step'])}"
-        yield f"Run {results['name']}", [], [*_cost(results["cost"]), ["best on valid", said]]
+        yield f"Run {results['name']}", [], [*cost_rows(results["cost"]), ["best on valid", said]]
     if "gloss" in results:
         yield from gloss_tables(results["gloss"])
 
@@ -116,10 +116,10 @@ def gloss_tables(results: Mapping[str, Any]) -> Iterator[Table]:
             yield (f"Masked words of {what}, in nats per word", *table(results[name]))
     each = f"{train['candidates_per_instance']:.2f} candidates each"
     used = f"{train['used']:,} instances, {train['epochs']:.2f} times; {each}"
-    yield f"Run {results['name']}", [], [["trained on", used], *_cost(results["cost"])]
+    yield f"Run {results['name']}", [], [["trained on", used], *cost_rows(results["cost"])]
 
 
-def _cost(cost: Mapping[str, Any]) -> list[list[str]]:
+def cost_rows(cost: Mapping[str, Any]) -> list[list[str]]:
     """What a training took."""
     from limbeck.training.progress import duration
 

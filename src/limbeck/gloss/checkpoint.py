@@ -52,12 +52,7 @@ def read_encoder(source: str, where: str) -> tuple[PreTrainedModel, PieceTokeniz
                 raise loading.incomplete(missing, config, model, where)
             if missing:
                 model.register_module("pooler", None)
-    largest, width = max(tokenizer.get_vocab().values()), families.logit_width(model)
-    if largest >= width:
-        raise UserError(
-            f"{where} has a tokenizer of {largest + 1} pieces but a vocabulary of only {width}; "
-            "give the tokenizer that the model was trained with"
-        )
+    loading.check_vocabulary(tokenizer, families.logit_width(model), where)
     return model, PieceTokenizer.from_hf(tokenizer, limit=families.piece_limit(model), name=where)
 
 

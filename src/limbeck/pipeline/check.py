@@ -13,7 +13,7 @@ import torch
 from limbeck.distill.stored import make_step
 from limbeck.pipeline.assemble import Assembled, Progress, assemble
 from limbeck.pipeline.gloss import FOLDER, check_gloss
-from limbeck.pipeline.place import check_place, existing
+from limbeck.pipeline.place import check_place
 from limbeck.pipeline.train import (
     build,
     prepared_teachers,
@@ -24,6 +24,7 @@ from limbeck.recipe import Recipe
 from limbeck.training.engine import Autocast, choose_device, choose_precision
 from limbeck.training.loop import StepContext
 from limbeck.training.optimiser import adamw
+from limbeck.training.place import existing
 
 TIMED_STEPS = 5
 

@@ -26,9 +26,9 @@ from limbeck.pipeline.gloss_assemble import (
     development_set,
     set_temperatures,
 )
-from limbeck.pipeline.gloss_head import LoopSettings, train_head
+from limbeck.pipeline.gloss_head import train_head
 from limbeck.pipeline.gloss_result import evaluator, gloss_results
-from limbeck.pipeline.place import check_run_folder, common, finished, give_back
+from limbeck.pipeline.place import common
 from limbeck.processes.group import current
 from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
@@ -37,8 +37,9 @@ from limbeck.teachers.loading import find_source
 from limbeck.teachers.masked_lm import weights_digest
 from limbeck.teachers.teacher import Teacher
 from limbeck.training.engine import check_share, choose_device, choose_precision
-from limbeck.training.interface import Best
+from limbeck.training.interface import Best, LoopSettings
 from limbeck.training.loop import train
+from limbeck.training.place import check_run_folder, finished, give_back
 
 log = logging.getLogger("limbeck")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +24,13 @@ from limbeck.text.corpus import Corpus
 from limbeck.text.prepare import prepare
 from limbeck.text.prepared import Prepared
 from limbeck.training.engine import Engine
+from limbeck.training.interface import LoopSettings
 from limbeck.training.loop import train
 
 log = logging.getLogger("limbeck")
 
 # The head is small and starts from nothing: a rate that a whole small model would take as well.
 LEARNING_RATE, BATCH = 1e-3, 64
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """What the loop is told, as in a recipe's `[train]`."""
-
-    steps: int
-    learning_rate: float
-    warmup: float
-    schedule: str
-    weight_decay: float
-    clip: float
-    betas: tuple[float, float]
-    precision: str
-    device: str
-    threads: int | None
-    sharding: str
-    log_every: int
-    eval_every: int | None
-    save_every: int
-    keep: int
 
 
 def train_head(made: GlossAssembled, folder: Path, fields: dict[str, Any], resume_hint: str) -> None:

@@ -1,9 +1,7 @@
-"""A run directory: refused at once, its results if it is finished, given back if nothing came of it."""
+"""What a recipe asks of the place it runs in, refused at once; what its processes must agree on."""
 
 from __future__ import annotations
 
-import json
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +10,11 @@ from limbeck.errors import UserError
 from limbeck.pipeline.stored import folder_of
 from limbeck.processes.group import current
 from limbeck.recipe import Recipe, affecting
-from limbeck.run import Run, check_folder, environment
+from limbeck.run import check_folder, environment
 from limbeck.teachers.loading import find_source
 from limbeck.teachers.store_header import HEADER
 from limbeck.training.engine import check_share, choose_device, choose_precision
+from limbeck.training.place import check_run_folder
 
 
 def check_place(recipe: Recipe, folder: Path, *, extend: bool = False) -> None:
@@ -47,42 +46,9 @@ def check_place(recipe: Recipe, folder: Path, *, extend: bool = False) -> None:
         check_folder(folder, affecting(recipe), extend=extend)
 
 
-def check_run_folder(folder: Path) -> None:
-    """Raises UserError if a run directory cannot be written."""
-    try:
-        tempfile.TemporaryFile(dir=existing(folder)).close()
-    except OSError as error:
-        raise UserError(
-            f"cannot write {folder}: {error.strerror}; choose another run directory with `output`"
-        ) from error
-
-
-def existing(path: Path) -> Path:
-    """What is there of a path: itself, or the nearest folder above it."""
-    return next(p for p in (path, *path.absolute().parents) if p.exists())
-
-
 def common(recipe: Recipe, stage: Literal["student", "gloss"]) -> dict[str, Any]:
     """What all processes of a stage must agree on before they begin: their steps are taken together."""
     name, section = ("train", recipe.train) if stage == "student" else ("gloss", recipe.gloss)
     fields = {f"{name}.{field}": value for field, value in section or () if field != "threads"}
     versions: dict[str, str] = environment()["versions"]
     return affecting(recipe, stage) | fields | versions
-
-
-def finished(opened: Run, steps: int) -> dict[str, Any] | None:
-    """The results in a run directory, if they are those of so many steps (not of before `--extend`)."""
-    path = opened.folder / "results.json"
-    if opened.status().get("state") != "finished" or not path.is_file():
-        return None
-    results = dict(json.loads(path.read_text(encoding="utf-8")))
-    return results if results["cost"]["steps"] == steps else None
-
-
-def give_back(folder: Path) -> None:
-    """Frees a run directory in which nothing was trained, so that the mended recipe may have it."""
-    if any(folder.glob("checkpoints/step-*")) or (folder / "best").exists() or (folder / "model").exists():
-        return
-    names = ("recipe.toml", "environment.json", "metrics.jsonl", "affecting.json")
-    for name in (*names, "teachers.json", "temperatures.json"):
-        (folder / name).unlink(missing_ok=True)

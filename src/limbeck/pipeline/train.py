@@ -18,7 +18,7 @@ from limbeck.distill.student import build_student, init_from_layers
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress, assemble
-from limbeck.pipeline.place import check_place, common, finished, give_back
+from limbeck.pipeline.place import check_place, common
 from limbeck.pipeline.results import results_of
 from limbeck.pipeline.stored import masks_of
 from limbeck.pipeline.teachers import calibrate, describe, teachers_table
@@ -32,6 +32,7 @@ from limbeck.teachers.store import StoredTeacher
 from limbeck.teachers.teacher import Teacher
 from limbeck.text.batches import Batch, Collator, TextBatches, fixed_batches
 from limbeck.training.loop import train
+from limbeck.training.place import finished, give_back
 
 log = logging.getLogger("limbeck")
 

@@ -13,7 +13,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, XLNetLMHeadModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 
 
 def is_known(model_type: str | None) -> bool:
@@ -24,6 +27,11 @@ def is_known(model_type: str | None) -> bool:
 def has_masked_lm(model_type: str | None) -> bool:
     """Whether the family predicts masked words: transformers has a masked-LM class for it, or it is XLNet."""
     return model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or model_type == "xlnet"
+
+
+def has_classifier(model_type: str | None) -> bool:
+    """Whether transformers has a class of this family that classifies whole texts."""
+    return model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 
 def masked_lm_class(config: PretrainedConfig) -> Any:

@@ -73,8 +73,8 @@ def unreachable(source: str, where: str, error: Exception) -> UserError:
     )
 
 
-def load_config(source: str, where: str) -> Any:
-    """The configuration of a family that predicts masked words.
+def load_config(source: str, where: str, *, classifier: bool = False) -> Any:
+    """The configuration of a family that predicts masked words, or with `classifier` one that classifies.
 
     Raises:
         UserError: not a model, another kind of model, or one that needs its own code.
@@ -88,7 +88,8 @@ def load_config(source: str, where: str) -> Any:
     except (OSError, ValueError) as error:  # ValueError: not even the form of a hub id
         raise unreachable(source, where, error) from error
     kind = raw.get("model_type")
-    if not families.is_known(kind) or not families.has_masked_lm(kind):
+    usable = families.has_classifier if classifier else families.has_masked_lm
+    if not families.is_known(kind) or not usable(kind):
         if raw.get("auto_map"):
             raise _needs_code(where)
         if kind is None:
@@ -98,18 +99,19 @@ def load_config(source: str, where: str) -> Any:
                 f"{where} is of the family {kind!r}, which transformers {transformers.__version__} does not "
                 f"know; {_USABLE}"
             )
-        raise UserError(f"{where} is of the family {kind!r}, which has no masked-LM head; {_USABLE}")
+        head = "classification" if classifier else "masked-LM"
+        raise UserError(f"{where} is of the family {kind!r}, which has no {head} head; {_USABLE}")
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise UserError(f"{where} has a config.json that cannot be used: {_first_line(error)}") from error
 
 
-def load_fast_tokenizer(source: str, where: str) -> PreTrainedTokenizerFast:
+def load_fast_tokenizer(source: str, where: str, *, mask: bool = True) -> PreTrainedTokenizerFast:
     """The fast tokenizer of a checkpoint.
 
     Raises:
-        UserError: none there, damaged, slow, or without a mask token.
+        UserError: none there, damaged, slow, or without a mask token where one is needed (`mask`).
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
@@ -125,7 +127,7 @@ def load_fast_tokenizer(source: str, where: str) -> PreTrainedTokenizerFast:
     # Without any file transformers makes a tokenizer of the family's special tokens alone.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise UserError(f"{where} has no tokenizer files; save the model's tokenizer beside it")
-    if tokenizer.mask_token_id is None:
+    if mask and tokenizer.mask_token_id is None:
         raise UserError(f"{where} has a tokenizer without a mask token; use a masked language model")
     return cast(PreTrainedTokenizerFast, tokenizer)
 
@@ -143,9 +145,11 @@ def load_weights(source: str, config: Any, dtype: torch.dtype, where: str) -> Pr
 
 
 def read_weights(
-    source: str, config: Any, kind: Any, dtype: torch.dtype, where: str
+    source: str, config: Any, kind: Any, dtype: torch.dtype, where: str, *, new_head: bool = False
 ) -> tuple[PreTrainedModel, list[str]]:
     """A model of the class `kind`, and the names of its weights that the checkpoint lacks.
+
+    With `new_head` those count as lacking that are of another shape and lie outside the backbone.
 
     Raises:
         UserError: weights only pickled, damaged, or of other shapes than the configuration says.
@@ -173,13 +177,27 @@ def read_weights(
         raise UserError(
             f"{where} has weights that do not fit its config.json: {_first_line(error)}"
         ) from error
-    if info["mismatched_keys"]:
-        name, stored, wanted = sorted(info["mismatched_keys"])[0]
+    differing = sorted(info["mismatched_keys"])
+    if new_head:
+        differing = [one for one in differing if one[0].startswith(f"{model.base_model_prefix}.")]
+    if differing:
+        name, stored, wanted = differing[0]
         raise UserError(
             f"{where} has weights that do not fit its config.json ({name} is {list(stored)}, not "
             f"{list(wanted)}); take both from the same checkpoint"
         )
-    return model, sorted(info["missing_keys"])
+    other = {name for name, *_ in info["mismatched_keys"]}
+    return model, sorted({*info["missing_keys"], *other})
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, width: int, where: str) -> None:
+    """Raises UserError if the tokenizer has ids beyond the model's vocabulary of `width` pieces."""
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= width:
+        raise UserError(
+            f"{where} has a tokenizer of {largest + 1} pieces but a vocabulary of only {width}; "
+            "give the tokenizer that the model was trained with"
+        )
 
 
 def _check_files(source: str, where: str) -> None:

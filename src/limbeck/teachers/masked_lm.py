@@ -7,7 +7,7 @@ of [batch, length, vocabulary] is ever made (contract 7 of docs/architecture.md)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,13 @@ class MaskedLM(nn.Module):
         return logits if padded else logits[: len(position)]
 
 
-def weights_digest(model: nn.Module) -> str:
-    """blake2b of all parameters, in order of name: tells two models apart whatever they are called."""
+def weights_digest(model: nn.Module, *, but: Collection[str] = ()) -> str:
+    """blake2b of all parameters, in order of name: tells two models apart whatever they are called.
+
+    but: names of those that are left out.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    for name, parameter in sorted(model.named_parameters()):
+    for name, parameter in sorted((n, p) for n, p in model.named_parameters() if n not in but):
         digest.update(name.encode())
         digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

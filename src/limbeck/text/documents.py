@@ -28,6 +28,9 @@ BLOCK = 1 << 20
 LONGEST = 1_000_000
 """Most characters of a piece of a document; a longer document is cut at white space."""
 
+KINDS = {".zst": "zst", ".gz": "gz", ".xz": "xz"}
+"""How a file is packed, by the ending of its name; any other is plain."""
+
 _SPACE = re.compile(r"\s")
 BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 """What lies between two documents."""
@@ -48,6 +51,29 @@ class Counts:
 def file_documents(path: Path, kind: str, on_error: OnError, counts: Counts) -> Iterator[str]:
     """The documents of a file, or pieces of at most `LONGEST` characters, as `Source.documents` has them."""
     return _split(_decoded(path, kind, on_error, counts), path, on_error, counts)
+
+
+def file_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, plain or packed, streamed, without line ends (LF or CR LF) and mark (BOM).
+
+    Raises:
+        UserError: not readable, not UTF-8 (the line is named), damaged compression.
+    """
+    number, rest = 0, b""
+    for block in _blocks(path, KINDS.get(path.suffix.lower(), "plain"), Counts()):
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            number += 1
+            yield _line(line, path, number)
+    if rest:
+        yield _line(rest, path, number + 1)
+
+
+def _line(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, line {number:,}, is not UTF-8; save the file as UTF-8") from error
 
 
 def opened(path: Path) -> BufferedReader:

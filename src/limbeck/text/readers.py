@@ -11,13 +11,12 @@ from pathlib import Path
 from limbeck.errors import UserError
 from limbeck.files import cache_dir
 from limbeck.lexicon.wordnet import POS_FILES, find_wordnet
-from limbeck.text.documents import Counts, OnError, file_documents, opened
+from limbeck.text.documents import KINDS, Counts, OnError, file_documents, opened
 from limbeck.text.remote import fetch, is_remote
 from limbeck.text.wordnet_documents import wordnet_documents
 
 WORDNET = "wordnet:"
-_KINDS = {".zst": "zst", ".gz": "gz", ".xz": "xz"}
-_IN_FOLDERS = (".txt", *(f".txt{ending}" for ending in _KINDS))
+_IN_FOLDERS = (".txt", *(f".txt{ending}" for ending in KINDS))
 _POS_NAMES = {"noun": "n", "verb": "v", "adj": "a", "adv": "r", "n": "n", "v": "v", "a": "a", "r": "r"}
 
 
@@ -75,7 +74,7 @@ def find_sources(patterns: Sequence[str], base: Path, label: str, cache: Path | 
             fetch(pattern, cache or cache_dir() / "text", label) if remote else _matches(pattern, base, label)
         )
         for path in paths:
-            kind = _KINDS.get(path.suffix.lower(), "plain")
+            kind = KINDS.get(path.suffix.lower(), "plain")
             found.setdefault(path.resolve(), Source(path, kind, pattern))
     return list(found.values())
 

@@ -99,6 +99,27 @@ class TrainSettings(OptimiserSettings, EngineSettings, Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """`TrainSettings` of a stage that has no `[train]` of its own."""
+
+    steps: int
+    learning_rate: float
+    warmup: float
+    schedule: str
+    weight_decay: float
+    clip: float
+    betas: tuple[float, float]
+    precision: str
+    device: str
+    threads: int | None
+    sharding: str
+    log_every: int
+    eval_every: int | None
+    save_every: int
+    keep: int
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainResult:
     """What a finished run says: seconds and tokens of all its sessions together, memory in bytes.
 

@@ -1,0 +1,66 @@
+"""How a model is fine-tuned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from limbeck.errors import UserError
+from limbeck.finetune.labels import KINDS, Kind
+from limbeck.teachers.masked_lm import resolve_device
+
+PRECISIONS = ("f32", "bf16", "f16")
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How a model is trained.
+
+    epochs: times through the training rows, also parts of one. learning_rate: at its highest; None: by the
+    model's width, see `default_rate`. batch: texts of a step. max_length: pieces of a text or pair, special
+    ones included; longer ones are cut. kind: whether the labels are classes or scores. tokens: pieces of one
+    forward, padding included. precision: f32, bf16 or f16. device: auto, cpu, cuda or cuda:N. threads: of the
+    CPU; None: torch's own number. The others are those of a recipe's `[train]`.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    epochs: float = 3.0
+    learning_rate: float | None = None
+    batch: int = 32
+    max_length: int = 256
+    seed: int = 0
+    kind: Kind = "auto"
+    precision: str = "f32"
+    device: str = "auto"
+    tokens: int = 16_384
+    threads: int | None = None
+    warmup: float = 0.1
+    schedule: str = "linear"
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{name} is {value}; it must be more than 0")
+        for name, least in (("batch", 1), ("max_length", 8), ("tokens", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.kind not in KINDS:
+            raise UserError(f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}")
+        if resolve_device(self.device).type == "cpu" and self.precision == "f16":
+            raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
+
+
+def default_rate(width: int) -> float:
+    """Learning rate for a model of this width: small models need a higher one.
+
+    Of the four rates of Turc et al. 2019 (arXiv 1908.08962, appendix), measured for narrow students
+    (docs/evaluate.md).
+    """
+    return 3e-4 if width <= 256 else 1e-4 if width <= 512 else 3e-5
