@@ -135,10 +135,9 @@ class Job:
         )
 
         def written() -> dict[str, Any]:
-            results = self.results(result)
-            content = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+            content = json.dumps(self.results(result), indent=1, ensure_ascii=False) + "\n"
             atomic_write(opened.folder / "results.json", content)
-            return results
+            return dict(json.loads(content))
 
         return dict(current().from_main(written))
 

@@ -89,7 +89,7 @@ def finetune(
         group.check_same(known | environment()["versions"], "rows, settings and versions")
         if group.main:
             check_run_folder(folder)
-            check_folder(folder, known)
+            check_folder(folder, {name: v for name, v in known.items() if not name.endswith(")")})
         classifier = Classifier.start(model, labels, max_length=settings.max_length, seed=settings.seed)
         if settings.learning_rate is None:
             rate = default_rate(int(classifier.model.config.hidden_size))

@@ -133,8 +133,9 @@ def evaluate_glue(
         "notes": notes(measured, left_out),
         "versions": versions(),
     }
-    atomic_write(output / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    return result
+    content = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    atomic_write(output / RESULT, content)
+    return dict(json.loads(content))
 
 
 def hold_out(train: Examples) -> tuple[Examples, Examples]:
@@ -173,6 +174,7 @@ def _one(
         judge=_judge(data.task),
         fields={
             "glue.task": data.task.name,
+            "glue.choose": choose,
             "glue.dev (contents)": {name: one.fingerprint for name, one in data.dev.items()},
         },
         resume_hint=resume_hint,

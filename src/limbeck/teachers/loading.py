@@ -186,6 +186,10 @@ def read_weights(
             f"{where} has weights that do not fit its config.json ({name} is {list(stored)}, not "
             f"{list(wanted)}); take both from the same checkpoint"
         )
+    for parameter in model.parameters():
+        # What a checkpoint holds fused (NomicBERT's) comes as views of one tensor, which is not to be saved.
+        if parameter.untyped_storage().nbytes() > parameter.numel() * parameter.element_size():
+            parameter.data = parameter.data.clone()
     other = {name for name, *_ in info["mismatched_keys"]}
     return model, sorted({*info["missing_keys"], *other})
 
