@@ -286,6 +286,7 @@ def test_bad_rows_are_one_line_and_exit_code_2(train: str, valid: str, message: 
         ({"precision": "f8"}, "precision is 'f8'"),
         ({"precision": "f16", "device": "cpu"}, "precision f16 does not work on the CPU"),
         ({"device": "tpu"}, "'tpu' is no device"),
+        ({"device": "mps"}, "device 'mps' cannot be trained on"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:

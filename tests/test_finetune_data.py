@@ -40,10 +40,12 @@ def test_a_table_is_read_as_it_stands(tmp_path: Path) -> None:
 
 def test_a_table_without_a_header_and_with_short_rows(tmp_path: Path) -> None:
     path = write_table(
-        tmp_path / "f.tsv", (), [("gj04", "1", "", "A text."), ("x", "0"), ("y", "0", "*", "B")]
+        tmp_path / "f.tsv",
+        (),
+        [("gj04", "1", "", "A text."), ("x", "0"), ("y", "0", "*", "B"), ("z", "0", "", "")],
     )
-    found = read_table(path, text=3, label=1, skip_short=True)
-    assert (found.texts, found.seconds, found.labels) == (["A text.", "B"], None, ["1", "0"])
+    found = read_table(path, text=3, label=1, lenient=True)
+    assert (found.texts, found.seconds, found.labels) == (["A text.", "B", ""], None, ["1", "0", "0"])
     with pytest.raises(UserError, match="line 2, has 2 columns instead of 4"):
         read_table(path, text=3, label=1)
     with pytest.raises(UserError, match="has 4 columns, so there is no column 6"):

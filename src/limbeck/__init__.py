@@ -28,6 +28,7 @@ _PUBLIC = {
     "UserError": ("limbeck.errors", "UserError"),
     "check_recipe": ("limbeck.pipeline", "check"),
     "evaluate_files": ("limbeck.tasks.mlm", "evaluate_files"),
+    "evaluate_glue": ("limbeck.tasks.glue", "evaluate_glue"),
     "load_masked_lm": ("limbeck.teachers.masked_lm", "load_masked_lm"),
     "load_recipe": ("limbeck.recipe", "load_recipe"),
     "run_recipe": ("limbeck.pipeline", "run"),

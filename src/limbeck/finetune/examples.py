@@ -76,7 +76,7 @@ def read_table(
     text: Column = "text",
     second: Column | None = None,
     label: Column = "label",
-    skip_short: bool = False,
+    lenient: bool = False,
 ) -> Examples:
     """The rows of a tab-separated file, plain or packed (.zst .gz .xz), UTF-8, with a header of column names.
 
@@ -85,7 +85,7 @@ def read_table(
     Args:
         text, second, label: the columns; numbers: the file has no header. second: None: `text2` where there
             is such a column.
-        skip_short: rows with too few columns are left out (QQP's own file has some).
+        lenient: rows with too few columns are left out, blank texts stay (QQP's own file has both).
 
     Raises:
         UserError: not readable, not UTF-8, no row, a column that is not there, a row with another number of
@@ -110,7 +110,7 @@ def read_table(
     for number, line in enumerate(lines, first):
         cells = line.split("\t")
         if len(cells) != width:
-            if skip_short and len(cells) < width:
+            if lenient and len(cells) < width:
                 continue
             raise UserError(
                 f"{path}, line {number:,}, has {len(cells)} columns instead of {width}; a row is one "
@@ -120,7 +120,8 @@ def read_table(
             column.append(cells[place])
     if not columns[0]:
         raise UserError(f"{path} has no row; give it labelled texts")
-    _check_filled(columns[0], "text", text, path, first)
+    if not lenient:
+        _check_filled(columns[0], "text", text, path, first)
     labels = [one.strip() for one in columns[-1]]
     _check_filled(labels, "label", label, path, first)
     return Examples(columns[0], columns[1] if len(columns) == 3 else None, labels, str(path))

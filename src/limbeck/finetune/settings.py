@@ -53,7 +53,10 @@ class FinetuneSettings:
             raise UserError(f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}")
         if self.precision not in PRECISIONS:
             raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}")
-        if resolve_device(self.device).type == "cpu" and self.precision == "f16":
+        device = resolve_device(self.device).type
+        if device not in ("cpu", "cuda"):
+            raise UserError(f"device {self.device!r} cannot be trained on; use auto, cpu or cuda")
+        if device == "cpu" and self.precision == "f16":
             raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
 
 

@@ -113,8 +113,7 @@ def _known(
     settings: FinetuneSettings, train: Examples, valid: Examples | None, judge: str | None
 ) -> dict[str, Any]:
     """What affects the result, as far as it is known before the model is read."""
-    idle = ("device", "threads")
-    named = {f"finetune.{name}": value for name, value in asdict(settings).items() if name not in idle}
+    named = {f"finetune.{name}": value for name, value in asdict(settings).items() if name != "threads"}
     return named | {
         "finetune.train (contents)": train.fingerprint,
         "finetune.valid (contents)": None if valid is None else valid.fingerprint,

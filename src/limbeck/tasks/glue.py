@@ -28,6 +28,7 @@ from limbeck.tasks.glue_data import TaskData, data_folder, read_tasks
 from limbeck.tasks.glue_result import average, figures_of, notes, run_row, task_result
 from limbeck.tasks.glue_tasks import Task
 from limbeck.tasks.mlm_result import versions
+from limbeck.teachers import loading
 from limbeck.teachers.masked_lm import resolve_device
 from limbeck.text.mixing import mix64
 
@@ -90,6 +91,9 @@ def evaluate_glue(
     check_writable(output / RESULT)
     place = str(data_folder()) if place is None else place
     found, left_out = read_tasks(place, tasks)
+    where = f"model: {model!r}"
+    with loading.quiet():
+        loading.load_config(loading.find_source(model, where), where, classifier=True)
     began, measured, tuned = time.perf_counter(), [], None
     for data in found:
         name, runs = data.task.name, []

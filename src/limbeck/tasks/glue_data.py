@@ -117,7 +117,7 @@ def _from_folder(task: Task, folder: Path) -> TaskData:
         path = _find(task, folder, name)
         assert path is not None
         read[name] = read_table(
-            path, text=task.text, second=task.second, label=task.label, skip_short=task.skip_short
+            path, text=task.text, second=task.second, label=task.label, lenient=task.lenient
         )
     return _checked(task, read)
 
@@ -132,7 +132,10 @@ def _from_hub(task: Task, dataset: str) -> TaskData:
         raise UserError(
             "--data hub needs the package datasets; install limbeck with its extra: limbeck[hub]"
         ) from error
+    from huggingface_hub.utils import logging as hub_logging
+
     datasets.utils.logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     read: dict[str, Examples] = {}
     for name in _files(task):
         split = name.replace("dev", "validation")

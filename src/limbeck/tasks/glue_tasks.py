@@ -19,8 +19,8 @@ class Task:
     numbers: they have no header. classes: labels as the files have them, in the order of the hub's numbers,
     the one that F1 is of second; None: scores. metrics: names of `finetune.metrics.measure`. train, dev:
     counts of rows that are right (several where versions of the data differ); dev by file, without `.tsv`;
-    None: not known. hub: its columns there, text and second text. skip_short: its own file has broken rows,
-    which every reader leaves out.
+    None: not known. hub: its columns there, text and second text. lenient: its own file has rows with too
+    few columns, which every reader leaves out, and blank texts.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Task:
     train: tuple[int, ...] | None
     dev: dict[str, int | None]
     hub: tuple[str, str | None]
-    skip_short: bool = False
+    lenient: bool = False
 
 
 _YES_NO = ("0", "1")
@@ -64,7 +64,7 @@ TASKS = {
         ),
         Task(
             "qqp", "QQP", "question1", "question2", "is_duplicate", _YES_NO, _F1, (363_846, 363_849),
-            {"dev": 40_430}, ("question1", "question2"), skip_short=True,
+            {"dev": 40_430}, ("question1", "question2"), lenient=True,
         ),
         Task(
             "mnli", "MNLI", *_SENTENCES, "gold_label", ("entailment", "neutral", "contradiction"),
