@@ -1,4 +1,4 @@
-"""What a student costs beside a model of seventeen times its size, and both exported: `limbeck eval cost`.
+"""What a student costs beside a model five times its size, and both exported: `limbeck eval cost`.
 
     python benchmarks/cost.py [--seconds 2] [--threads 1]
 

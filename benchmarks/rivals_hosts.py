@@ -61,12 +61,19 @@ class Host:
         }
 
     def turn(self, name: str, steps: int) -> float:
-        """Tokens per second over some steps; batches go on where the variant's last turn ended."""
+        """Tokens per second over some steps; batches go on where the variant's last turn ended.
+
+        A step before them does not count: it finds the memory as another program has left it.
+        """
+        self._step(name)
         tokens, began = 0, time.perf_counter()
         for _ in range(steps):
-            self.done[name] += 1
-            tokens += self.variants[name](self.done[name])
+            tokens += self._step(name)
         return tokens / (time.perf_counter() - began)
+
+    def _step(self, name: str) -> int:
+        self.done[name] += 1
+        return self.variants[name](self.done[name])
 
     def environment(self) -> str | None:
         """Whether torch asks for large pages here."""

@@ -8,10 +8,10 @@ SETTING = """{processor}, {cores} cores, {threads} threads, {machine}; Python {p
 
 STEP = """The same models, text, batches, threads, optimiser (fused AdamW) and clipping for all. Every step is
     whole: {collation}, forward, backward, clipping, optimiser. Tokens are the student's, padding left out.
-    bf16 is autocast. The variants take turns, {rounds} rounds, each in another order; a turn is {turn} steps.
-    Limbeck's stand in one process and the other programs' in another, each with the memory settings it comes
-    with: Limbeck asks for large pages, the others do not. A ratio is taken within each round. Medians, with
-    the lowest and the highest round in brackets."""
+    bf16 is autocast. The variants take turns, {rounds} rounds, each in another order; a turn is {turn} steps
+    behind one that does not count. Limbeck's stand in one process and the other programs' in another, each
+    with the memory settings it comes with: Limbeck asks for large pages, the others do not. A ratio is taken
+    within each round. Medians, with the lowest and the highest round in brackets."""
 
 RATIOS = """Of tokens per second. Where a program was measured in two ways, the faster of them is compared.
     `step of …` are ratios of times."""
@@ -19,8 +19,7 @@ RATIOS = """Of tokens per second. Where a program was measured in two ways, the 
 KEPT = """Full logits are blocks of [batch, length, vocabulary]. glibc gives such blocks back to the system
     after every use, and clearing their pages anew takes a large part of those programs' time. Where their
     allocator is told to keep what it has (`MALLOC_MMAP_THRESHOLD_` and `MALLOC_TRIM_THRESHOLD_` at 8 GB: not
-    the default, and it costs memory; large pages help them less), and Limbeck runs as it comes, the same
-    comparison gives:"""
+    the default, and it costs memory), and Limbeck runs as it comes, the same comparison gives:"""
 
 MEMORY = """Beyond what is in use after models and optimiser are built, each in a process of its own; in
     brackets as a share of TextBrewer's in the same precision, the leaner of its two. Gradients and AdamW's
@@ -40,7 +39,7 @@ PARTS = "The same steps by part: medians, between stopwatches in the real code."
 
 COMPILED = """A teacher's forward, its body compiled (dynamic shapes, as no two batches are alike) and as it
     is, in turns; medians. Limbeck does not compile: it takes a C++ compiler, and comes back only in long
-    trainings whose teachers run, where a store saves ten times as much."""
+    trainings whose teachers run, where a store saves far more."""
 
 OTHERS = (
     """**TextBrewer**: `MultiTeacherDistiller.train_on_batch` and the lines of its training loop. It

@@ -96,7 +96,7 @@ def _speed(result: dict[str, Any]) -> str:
         the system after every use, and clearing their pages anew takes {shares} of its time. Where the
         allocator is told to keep what it has (`MALLOC_MMAP_THRESHOLD_` and `MALLOC_TRIM_THRESHOLD_` at 8 GB:
         not the default, and it costs memory) the second table results. Limbeck has torch ask for large pages,
-        which is worth as much and keeps nothing; here both sides go without (speed.md has them)."""
+        which keeps nothing; here both sides go without (speed.md has them)."""
     names = _fill("In the ratios: " + "; ".join(f"`{key}`, {name}" for key, name in NAMES.items()) + ".")
     parts = "## Speed", _rates(result["speed"]), names, _fill(why), _rates(result["speed_memory_kept"])
     return "\n\n".join(parts)

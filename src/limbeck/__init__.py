@@ -15,7 +15,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Has torch ask Linux for large pages where it takes much memory at once. The system clears whatever page a
-# process gets, and logits come and go with every step: a quarter of a training's time went there.
+# process gets, and logits come and go with every step: small pages cost a good part of a training's time.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _PUBLIC = {

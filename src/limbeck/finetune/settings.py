@@ -61,8 +61,5 @@ class FinetuneSettings:
 
 
 def default_rate(width: int) -> float:
-    """Learning rate for a model of this width: small models need a higher one.
-
-    Three of the four rates that Turc et al. 2019 (arXiv 1908.08962) chose among for each of their models.
-    """
+    """Learning rate for a model of this width: small models take a higher one. A guess, not yet measured."""
     return 3e-4 if width <= 256 else 1e-4 if width <= 512 else 3e-5

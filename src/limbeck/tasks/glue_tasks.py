@@ -41,8 +41,8 @@ _ENTAILED = ("entailment", "not_entailment")
 _SENTENCES = ("sentence1", "sentence2")
 _F1 = ("accuracy", "f1")
 
-# Counts: the GLUE paper's table 1 and the files themselves. QQP's are those of the two versions that are
-# used, with its broken rows left out (datasets, TFDS).
+# Counts: of the files themselves (a `data` test); of MNLI, QQP and QNLI's train as they are commonly given,
+# not checked against files here. QQP's are of two versions, with its broken rows left out.
 TASKS = {
     task.name: task
     for task in (

@@ -60,7 +60,7 @@ def file_lines(path: Path) -> Iterator[str]:
         UserError: not readable, not UTF-8 (the line is named), damaged compression.
     """
     number, rest = 0, b""
-    for block in _blocks(path, KINDS.get(path.suffix.lower(), "plain"), Counts()):
+    for block in blocks(path, KINDS.get(path.suffix.lower(), "plain"), Counts()):
         *lines, rest = (rest + block).split(b"\n")
         for line in lines:
             number += 1
