@@ -93,9 +93,9 @@ class Arm:
         count = sum(batch.count for batch in batches)
         for batch, predictions in zip(batches, said, strict=True):
 
-            def forward(*inputs: torch.Tensor) -> torch.Tensor:
+            def forward(*inputs: torch.Tensor, padded: bool) -> torch.Tensor:
                 with autocast(CPU, train.precision):
-                    return self.module(*inputs)
+                    return self.module(*inputs, padded=padded)
 
             loss, _, _ = self.step(forward, batch, context, predictions)
             (loss / count).backward()

@@ -7,7 +7,7 @@ import torch
 
 from limbeck.distill import sparse, weighting
 from limbeck.distill.losses import slot_loss, slot_values
-from limbeck.distill.mixture import MIXTURES, mix
+from limbeck.distill.mixture import MIXTURES, Mixture
 from limbeck.distill.sparse import Sparse
 from limbeck.distill.sparse_loss import sparse_slot_loss
 
@@ -58,7 +58,8 @@ def test_mixtures_are_those_of_the_dense_ones(mixture: str, ks: tuple[int, ...])
     scores = torch.randn(len(ks), SLOTS)
     shares = weighting.weights(scores, torch.zeros(len(ks)), 1.0, covered)
     ids, target, tail = sparse.mix(teachers, shares, SLOTS, V, mixture)
-    dense, dense_tail, kept = mix([one.dense(V) for one in teachers], shares, SLOTS, V, mixture)
+    whole = Mixture([one.dense(V) for one in teachers], shares, V, mixture)
+    dense, dense_tail, kept = whole.rows(slice(None))
     assert bool((ids[:, 1:] >= ids[:, :-1]).all())
     wide = torch.zeros(SLOTS, V + 1)
     torch.testing.assert_close(wide.scatter(1, ids, target)[:, :-1], dense, atol=1e-6, rtol=1e-5)

@@ -202,6 +202,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     """Every line without what depends on the clock and the machine."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     clock = {"seconds", "tokens_per_second", "peak_memory", "peak_device_memory"}
+    clock |= {"energy_joules", "energy_source"}
     return [{k: v for k, v in line.items() if k not in clock} for line in lines]
 
 
