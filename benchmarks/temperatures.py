@@ -89,7 +89,8 @@ def conditional(said: list[Any], stats: TeacherStats, slots: int) -> torch.Tenso
     """Each teacher's mass on the true piece, given that the student can express it: [T, S], 0 uncovered."""
     found = torch.zeros(len(said), slots)
     for t, part in enumerate(said):
-        found[t, part.slot] = stats.log_gold[t, part.slot].exp() / part.expressible.clamp_min(1e-6)
+        expressible = part.rows(slice(None)).expressible.clamp_min(1e-6)
+        found[t, part.slot] = stats.log_gold[t, part.slot].exp() / expressible
     return found.clamp_min(1e-9) * stats.covered
 
 
