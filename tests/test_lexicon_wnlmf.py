@@ -252,6 +252,7 @@ def as_wnlmf(lexicon: Lexicon) -> tuple[str, dict[str, str]]:
 
 @pytest.mark.data
 @pytest.mark.slow  # wn reads 117,659 synsets into its database
+@pytest.mark.timeout(900)
 def test_all_of_wordnet_comes_back_through_wn(add: Add) -> None:
     folder = Path("/usr/share/wordnet")
     if not (folder / "data.noun").is_file():
