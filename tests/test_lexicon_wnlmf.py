@@ -274,9 +274,11 @@ def test_all_of_wordnet_comes_back_through_wn(add: Add) -> None:
         assert sense is not None
         assert found is not None
         assert found.synset == f"mini-{sense.synset}"
-        told = ("lemma", "pos", "gloss", "examples", "frequency")
+        told = ("lemma", "pos", "gloss", "frequency")
         assert [getattr(found, what) for what in told] == [getattr(sense, what) for what in told]
-        assert sorted(found.lemmas) == sorted(sense.lemmas)
+        assert found.examples == tuple(dict.fromkeys(sense.examples))  # WordNet has some twice
+        # "A" and "a" of one synset have one key, and so one entry here
+        assert {*map(fold, found.lemmas)} == {*map(fold, sense.lemmas)}
         if len(cases[fold(sense.lemma), sense.pos]) == 1:  # else two entries stand one behind the other
             assert found.number == sense.number
     began = time.perf_counter()
