@@ -196,16 +196,7 @@ class Job:
             },
             "valid": valid,
             "settings": asdict(self.settings) | {"device": str(resolve_device(self.settings.device))},
-            "cost": {
-                "steps": result.steps,
-                "epochs": result.steps / self.batches.steps_per_epoch,
-                "processes": current().world,
-                "seconds": result.seconds,
-                "tokens": result.tokens,
-                "tokens_per_second": result.tokens / result.seconds,
-                "peak_memory_bytes": result.peak_memory,
-                "peak_device_memory_bytes": result.peak_device_memory,
-            },
+            "cost": result.cost() | {"epochs": result.steps / self.batches.steps_per_epoch},
             "versions": environment()["versions"],
         }
 

@@ -18,7 +18,6 @@ from limbeck.gloss.predict import predict
 from limbeck.pipeline.assemble import EVALUATION_SEED, Progress
 from limbeck.pipeline.gloss_assemble import GlossAssembled
 from limbeck.pipeline.teachers import shown_model
-from limbeck.processes.group import current
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.tasks.mlm_result import versions
 from limbeck.tasks.wsd_baselines import FIRST, RANDOM, first_sense, random_sense
@@ -93,18 +92,8 @@ def gloss_results(
             for p in made.placed
         ],
         **words(made, folder, text, progress),
-        "cost": {
-            "steps": result.steps,
-            "processes": current().world,
-            "seconds": result.seconds,
-            "tokens": result.tokens,
-            "tokens_per_second": result.tokens / result.seconds,
-            "instances_per_second": result.steps * min(section.batch, len(made.rows)) / result.seconds,
-            "peak_memory_bytes": result.peak_memory,
-            "peak_device_memory_bytes": result.peak_device_memory,
-            "energy_joules": result.energy_joules,
-            "energy_source": result.energy_source,
-        },
+        "cost": result.cost()
+        | {"instances_per_second": result.steps * min(section.batch, len(made.rows)) / result.seconds},
         "versions": versions(),
     }
 

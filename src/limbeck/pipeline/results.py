@@ -8,7 +8,6 @@ from typing import Any
 from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, Progress
 from limbeck.pipeline.stored import stored_words
 from limbeck.pipeline.teachers import shown_model
-from limbeck.processes.group import current
 from limbeck.tasks.mlm import Compared, Measured, MlmSettings, evaluate_models
 from limbeck.teachers.masked_lm import load_masked_lm
 from limbeck.teachers.teacher import Teacher
@@ -85,15 +84,5 @@ def results_of(
             "best_step": result.best_step,
         },
         "words": words,
-        "cost": {
-            "steps": result.steps,
-            "processes": current().world,
-            "seconds": result.seconds,
-            "tokens": result.tokens,
-            "tokens_per_second": result.tokens / result.seconds,
-            "peak_memory_bytes": result.peak_memory,
-            "peak_device_memory_bytes": result.peak_device_memory,
-            "energy_joules": result.energy_joules,
-            "energy_source": result.energy_source,
-        },
+        "cost": result.cost(),
     }

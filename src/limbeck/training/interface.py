@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from limbeck.processes.group import current
 from limbeck.training.engine import EngineSettings
 from limbeck.training.optimiser import OptimiserSettings
 
@@ -138,3 +139,17 @@ class TrainResult:
     metrics: dict[str, float]
     energy_joules: float | None = None
     energy_source: str | None = None
+
+    def cost(self) -> dict[str, Any]:
+        """What a stage's results say under `cost`, in this process group."""
+        return {
+            "steps": self.steps,
+            "processes": current().world,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+            "tokens_per_second": self.tokens / self.seconds,
+            "peak_memory_bytes": self.peak_memory,
+            "peak_device_memory_bytes": self.peak_device_memory,
+            "energy_joules": self.energy_joules,
+            "energy_source": self.energy_source,
+        }
