@@ -218,13 +218,12 @@ def test_an_epoch_takes_each_instance_once(here: World) -> None:
     for epoch in range(2):
         seen: list[int] = []
         for step in range(source.steps_per_epoch):
-            source.micro_batches(epoch * source.steps_per_epoch + step)
-            seen += source._epoch[1][step].tolist()
+            seen += source.order.rows(epoch * source.steps_per_epoch + step)[1].tolist()
         assert len(seen) == len(set(seen)) == 5 * (len(prepared) // 5)
         epochs.append(seen)
     assert epochs[0] != epochs[1]
     small = here.source(prepared, rows=np.arange(3), batch=8)
-    assert (small.batch, small.steps_per_epoch) == (3, 1)
+    assert (small.order.batch, small.steps_per_epoch) == (3, 1)
 
 
 def test_the_budget_holds(here: World) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from limbeck.finetune.labels import Gold
-from limbeck.text.batches import epoch_order
+from limbeck.text.order import Order
 
 Ints = npt.NDArray[np.int64]
 
@@ -127,27 +127,25 @@ class TextClassBatches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.encoded, self.gold, self.hashes, self.padding = encoded, gold, hashes, padding
-        self.seed, self.batch, self.tokens = seed, min(batch, len(encoded)), tokens
-        self.rank, self.world = rank, world
-        self._epoch: tuple[int, list[Ints]] = (-1, [])
+        self.encoded, self.gold, self.padding, self.tokens = encoded, gold, padding, tokens
+        self.order = Order(
+            hashes,
+            encoded.width,
+            np.arange(len(encoded)),
+            seed=seed,
+            batch=batch,
+            rank=rank,
+            world=world,
+        )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass; the rest of an epoch's order is left out of that epoch."""
-        return len(self.encoded) // self.batch
+        """See `Order`."""
+        return self.order.steps_per_epoch
 
     def micro_batches(self, step: int) -> list[TextBatch]:
         """This rank's micro-batches of the 0-based `step`."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        if self._epoch[0] != epoch:
-            rows = np.arange(len(self.encoded))
-            order = epoch_order(
-                self.hashes, self.encoded.width, rows, seed=self.seed, epoch=epoch, batch=self.batch
-            )
-            self._epoch = (epoch, order)
-        mine = self._epoch[1][index][self.rank :: self.world]
         return [
             collate(self.encoded, part, self.padding, self.gold)
-            for part in parts(self.encoded.width, mine, self.tokens)
+            for part in parts(self.encoded.width, self.order.rows(step)[1], self.tokens)
         ]

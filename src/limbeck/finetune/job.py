@@ -73,7 +73,7 @@ class Job:
             rank=group.rank,
             world=group.world,
         )
-        if self.batches.batch % group.world:
+        if self.batches.order.batch % group.world:
             raise UserError(
                 f"{train.name} has {len(train)} rows, fewer than batch, and {group.world} processes cannot "
                 "share them evenly; give more rows or start one process"

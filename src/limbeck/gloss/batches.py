@@ -13,7 +13,7 @@ from limbeck.gloss.instances import Candidates, candidates
 from limbeck.gloss.layout import Layout, Row
 from limbeck.gloss.masking import GlossTrainingBatch, Masker, unmasked
 from limbeck.gloss.prepared import PreparedInstances
-from limbeck.text.batches import epoch_order
+from limbeck.text.order import Order
 
 if TYPE_CHECKING:
     from limbeck.lexicon.lexicon import Lexicon
@@ -49,31 +49,21 @@ class GlossBatches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.prepared, self.rows, self.lexicon = prepared, rows, lexicon
+        self.prepared, self.lexicon = prepared, lexicon
         self.encoder, self.layout, self.masker, self.of = encoder, layout, masker, of
-        self.seed, self.batch, self.tokens = seed, min(batch, len(rows)), tokens
-        self.rank, self.world = rank, world
-        self._epoch: tuple[int, list[Ints]] = (-1, [])
+        self.tokens = tokens
+        self.order = Order(
+            prepared.hashes, prepared.width, rows, seed=seed, batch=batch, rank=rank, world=world
+        )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass; the rest of an epoch's order is left out of that epoch."""
-        return len(self.rows) // self.batch
+        """See `Order`."""
+        return self.order.steps_per_epoch
 
     def micro_batches(self, step: int) -> list[GlossTrainingBatch]:
         """This rank's micro-batches of the 0-based `step`."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        if self._epoch[0] != epoch:
-            order = epoch_order(
-                self.prepared.hashes,
-                self.prepared.width,
-                self.rows,
-                seed=self.seed,
-                epoch=epoch,
-                batch=self.batch,
-            )
-            self._epoch = (epoch, order)
-        mine = self._epoch[1][index][self.rank :: self.world]
+        epoch, mine = self.order.rows(step)
         encoded = self._encoded(mine[np.argsort(self.prepared.width[mine], kind="stable")])
         return [self._batch(part, epoch) for part in self._parts(encoded)]
 

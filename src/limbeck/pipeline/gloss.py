@@ -120,9 +120,9 @@ def gloss(
         check_gloss(recipe, folder, init=init, extend=extend)
         made = assemble_gloss(recipe, init, progress)
         batches = made.batches()
-        if batches.batch % group.world:
+        if batches.order.batch % group.world:
             raise UserError(
-                f"gloss.train has {batches.batch} instances to train on, fewer than gloss.batch, and"
+                f"gloss.train has {batches.order.batch} instances to train on, fewer than gloss.batch, and"
                 f" {group.world} processes cannot share them evenly; give more text or start one process"
             )
         steps = made.section.steps or max(1, round(made.section.epochs * batches.steps_per_epoch))

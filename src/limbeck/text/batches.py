@@ -16,6 +16,7 @@ import torch
 
 from limbeck.text.batch import Batch, Recorded, StoredBatch, TeacherBatch
 from limbeck.text.mixing import mix64
+from limbeck.text.order import Order
 from limbeck.text.shown import Selected, Shown
 from limbeck.text.words import SHOW_MASK, SHOW_RANDOM, mask_plan
 
@@ -23,14 +24,9 @@ if TYPE_CHECKING:
     from limbeck.text.pieces import PieceTokenizer
     from limbeck.text.prepared import Prepared, PreparedPassage, TeacherSide
 
-__all__ = ["Batch", "Collator", "StoredBatch", "TeacherBatch", "TextBatches", "epoch_order", "fixed_batches"]
+__all__ = ["Batch", "Collator", "StoredBatch", "TeacherBatch", "TextBatches", "fixed_batches"]
 
 Ints = npt.NDArray[np.int64]
-
-# Passages are sorted by length within pools of about so many passages, and at least so many batches: large
-# enough for little padding even where lengths differ as much as those of dictionary entries, small enough
-# that a batch is still a mixture of the whole text.
-POOL_PASSAGES, POOL_BATCHES = 8192, 32
 
 
 class Collator:
@@ -186,55 +182,29 @@ class TextBatches:
         seed: int | None = None,
         variants: int | None = None,
     ) -> None:
-        self.prepared, self.collator, self.rows = prepared, collator, rows
-        self.batch, self.micro_batch = min(batch, len(rows)), micro_batch
-        self.rank, self.world = rank, world
-        self.seed = collator.seed if seed is None else seed
+        self.prepared, self.collator, self.micro_batch = prepared, collator, micro_batch
         self.variants = variants
-        self._epoch: tuple[int, list[Ints]] = (-1, [])
+        self.order = Order(
+            prepared.hashes,
+            prepared.lengths,
+            rows,
+            seed=collator.seed if seed is None else seed,
+            batch=batch,
+            rank=rank,
+            world=world,
+        )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass over the text; the rest of an epoch's order is left out of that epoch."""
-        return len(self.rows) // self.batch
+        """See `Order`."""
+        return self.order.steps_per_epoch
 
     def micro_batches(self, step: int) -> list[Batch]:
         """This rank's micro-batches of the 0-based `step`."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        if self._epoch[0] != epoch:
-            order = epoch_order(
-                self.prepared.hashes,
-                self.prepared.lengths,
-                self.rows,
-                seed=self.seed,
-                epoch=epoch,
-                batch=self.batch,
-            )
-            self._epoch = (epoch, order)
-        rows = self._epoch[1][index][self.rank :: self.world]
+        epoch, rows = self.order.rows(step)
         parts = [rows[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
         variant = epoch if self.variants is None else epoch % self.variants
         return [self.collator([self.prepared.passage(int(i)) for i in part], variant) for part in parts]
-
-
-def epoch_order(
-    hashes: npt.NDArray[np.uint64], lengths: Ints, rows: Ints, *, seed: int, epoch: int, batch: int
-) -> list[Ints]:
-    """The whole batches of one epoch, `batch` of `rows` each, in their order: a pure function.
-
-    Rows of similar length stand together. hashes, lengths: [N], of all that `rows` index.
-    """
-    steps = len(rows) // batch
-    key = mix64(np.uint64(seed) ^ mix64(np.uint64(epoch) + np.uint64(1)))
-    order = rows[np.argsort(mix64(hashes[rows] ^ key), kind="stable")]
-    pool = max(POOL_BATCHES, POOL_PASSAGES // batch)  # batches
-    batches: list[Ints] = []
-    for part in np.array_split(np.arange(steps), -(-steps // pool)):  # all of about the same size
-        some = order[part[0] * batch : (part[-1] + 1) * batch]
-        some = some[np.argsort(lengths[some], kind="stable")]
-        batches += [some[i : i + batch] for i in range(0, len(some), batch)]
-    shuffled = np.argsort(mix64(np.arange(len(batches)).astype(np.uint64) ^ key), kind="stable")
-    return [batches[i] for i in shuffled]
 
 
 def fixed_batches(prepared: Prepared, collator: Collator, rows: Ints, size: int) -> Iterator[Batch]:
