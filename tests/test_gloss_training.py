@@ -145,7 +145,7 @@ def gradients(made: GlossAssembled, batches: GlossBatches, ranks: list[GlossBatc
     step = GlossStep(made.section, candidates=3.0, teaching=teaching(made))
     parts = [batch for source in ranks for batch in source.micro_batches(0)]
     count = sum(batch.count for batch in parts)
-    assert count == batches.batch
+    assert count == batches.order.batch
     for batch in parts:
         loss, seen, _ = step(model.train(), batch, StepContext(0, 2))
         assert seen == batch.count
@@ -166,7 +166,7 @@ def test_gradients_do_not_depend_on_the_micro_batches(
 
     def source(tokens: int, rank: int = 0, world: int = 1) -> GlossBatches:
         found = made.batches()
-        found.tokens, found.rank, found.world = tokens, rank, world
+        found.tokens, found.order.rank, found.order.world = tokens, rank, world
         return found
 
     whole, small = source(100_000), source(70)
