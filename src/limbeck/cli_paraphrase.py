@@ -115,6 +115,7 @@ def eval_paraphrase(
             Path(sets.place), cross or [], lexicon=lexicon, limit=test_limit, progress=progress
         )
         sets = sets.with_more(more)
+        chosen: list[str | None] = [*models] if models else [None]
         results = [
             evaluate_paraphrase(
                 model,
@@ -129,7 +130,7 @@ def eval_paraphrase(
                 resume_hint=shlex.join(["limbeck", *sys.argv[1:]]),
                 progress=progress,
             )
-            for model in models or [None]
+            for model in chosen
         ]
         together = results[0] if len(results) == 1 else {"task": "paraphrase", "models": results}
         show(together, as_json, tables_tasks.paraphrase_tables)

@@ -217,7 +217,10 @@ def _one(
     path = folder / "measured.json"
     if not path.is_file():
         classifier = tuned.classifier(best=True).to(resolve_device(settings.device))
-        order = [classifier.labels.classes.index(name) for name in LABELS.classes]
+        own, wanted = classifier.labels.classes, LABELS.classes
+        assert own is not None
+        assert wanted is not None
+        order = [own.index(name) for name in wanted]
         found = {}
         for name, one in tests.items():
             told = None if progress is None else partial(progress, f"measuring {name}")

@@ -34,8 +34,6 @@ TFIDF: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Arguments of scikit-learn's TfidfVectorizer and LogisticRegression."""
 
-NAMES = (MAJORITY, *TFIDF)
-
 
 def measured(train: Examples, tests: Mapping[str, Examples]) -> dict[str, dict[str, Any]]:
     """Figures of each baseline on each set, and whether its regression converged; kept in the cache.
