@@ -252,7 +252,7 @@ def test_figures_are_of_the_classes() -> None:
 def test_the_command(place: Path, bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMBECK_DATA", str(tmp_path / "data"))
     shutil.copytree(place, tmp_path / "data/plagiarism")
-    ask = [bert, "--sizes", "16", "--words", "1", "--output", str(tmp_path / "out"), "--device", "cpu"]
+    ask = [bert, "--sizes", "16", "--words", "1", "--output", str(tmp_path / "out"), "--precision", "bf16"]
     done = CliRunner().invoke(app, ["eval", "paraphrase", *ask])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "F1-micro in % on test (80 texts)" in done.stdout

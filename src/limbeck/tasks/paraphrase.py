@@ -8,6 +8,7 @@ The published protocol (arXiv 2103.11909): one paragraph in, its class out; no s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -19,6 +20,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, check_writable
@@ -33,6 +36,7 @@ from limbeck.tasks.paraphrase_result import Figures, cell, described, figures, n
 from limbeck.tasks.paraphrase_sets import Sets, training_texts
 from limbeck.teachers import loading
 from limbeck.teachers.masked_lm import resolve_device
+from limbeck.training.engine import DTYPES
 
 if TYPE_CHECKING:
     from limbeck.tasks.mlm_words import Progress
@@ -202,7 +206,10 @@ def _one(
     resume_hint: str,
     progress: Progress | None,
 ) -> tuple[Finetuned, dict[str, Figures]]:
-    """One training, and its figures on each set, which lie in its folder from then on."""
+    """One training, and its figures on each set, which lie in its folder from then on.
+
+    It is measured in the precision it was trained and chosen in.
+    """
     tuned = finetune(
         model,
         train,
@@ -216,7 +223,9 @@ def _one(
     )
     path = folder / "measured.json"
     if not path.is_file():
-        classifier = tuned.classifier(best=True).to(resolve_device(settings.device))
+        device = resolve_device(settings.device)
+        dtype = DTYPES.get(settings.precision)
+        classifier = tuned.classifier(best=True).to(device)
         own, wanted = classifier.labels.classes, LABELS.classes
         assert own is not None
         assert wanted is not None
@@ -225,8 +234,9 @@ def _one(
         for name, one in tests.items():
             told = None if progress is None else partial(progress, f"measuring {name}")
             encoded = classifier.encode(one.texts)
-            outputs = classifier.outputs(encoded, tokens=settings.tokens, progress=told)[:, order]
-            found[name] = figures(LABELS.encode(one), outputs.argmax(1))
+            with torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext():
+                outputs = classifier.outputs(encoded, tokens=settings.tokens, progress=told)
+            found[name] = figures(LABELS.encode(one), outputs[:, order].argmax(1))
         atomic_write(path, json.dumps(found, indent=1) + "\n")
     if not keep:
         for name in ("checkpoints", "best", "model"):
