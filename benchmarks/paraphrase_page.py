@@ -114,17 +114,14 @@ def _made(synthetic: list[dict[str, Any]]) -> str:
 
 def _model(name: str, result: Mapping[str, Any]) -> list[str]:
     tests, several = result["data"]["tests"], len(result["seeds"]) > 1
-    head = ["words", "training texts"]
+    head = ["measured on", "words", "training texts", name, *BASELINES.values()]
+    rows = []
     for one in tests:
         kind = " (synthetic)" if one["synthetic"] else ""
-        head += [f"{name}, {one['name']}{kind}", *(f"{b}, {one['name']}" for b in BASELINES.values())]
-    rows = []
-    for cell in result["cells"]:
-        row = [_words(cell), f"{cell['size']:,}"]
-        for one in tests:
-            row.append(_percent(cell["tests"][one["name"]]["f1_micro"]))
-            row += [_percent(cell["baselines"][b]["tests"][one["name"]]["f1_micro"]) for b in BASELINES]
-        rows.append(row)
+        for cell in result["cells"]:
+            measured = [cell["tests"], *(cell["baselines"][b]["tests"] for b in BASELINES)]
+            figures = [_percent(each[one["name"]]["f1_micro"]) for each in measured]
+            rows.append([one["name"] + kind, _words(cell), f"{cell['size']:,}", *figures])
     settings, model = result["settings"], result["model"]
     seeds = ", ".join(map(str, result["seeds"]))
     spread = f"Mean ± standard deviation over seeds {seeds}. " if several else ""
@@ -132,8 +129,14 @@ def _model(name: str, result: Mapping[str, Any]) -> list[str]:
     {settings["learning_rate"]:g}, batches of {settings["batch"]}, {settings["epochs"]:g} epochs or
     {settings["least_steps"]} steps, whichever is more, in {settings["precision"]}; the epoch is the best one
     on {result["data"]["valid"]["texts"]} validation texts. Nothing was tuned on the test set. {spread}The
-    baselines learn from the same texts. {_machine(result)}"""
+    baselines learn from the same texts. {_parts(tests)}{_machine(result)}"""
     return [f"## {name} on few texts", _fill(told), _table(head, rows)]
+
+
+def _parts(tests: list[dict[str, Any]]) -> str:
+    return "".join(
+        f"`{one['name']}` is a fixed sample of {one['of']:,} texts. " for one in tests if not one["whole"]
+    )
 
 
 def _settings(result: Mapping[str, Any]) -> str:
