@@ -98,6 +98,7 @@ def test_the_commands_are_those_promised_and_their_page_is_current() -> None:
         "eval wsd",
         "eval cost",
         "eval glue",
+        "eval paraphrase",
         "data wordnet",
         "store build",
         "store info",

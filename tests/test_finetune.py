@@ -200,7 +200,9 @@ def dropping(model: Path, folder: Path) -> Path:
 
 KILLS = """
 import os, signal, sys
+from limbeck.finetune import job
 from limbeck.finetune.job import Job
+job.SAVE_LEAST = 1  # each epoch ends with a checkpoint
 step = Job.step
 def dies(self, module, batch, context):
     if context.step == 7:
