@@ -231,7 +231,8 @@ def _data(run: RunFiles, kind: str) -> str:
         data = run.results.get(kind)
     if not isinstance(data, dict):
         return NONE
-    return ", ".join(f"{count(value)} {name}" for name, value in data.items() if is_number(value)) or NONE
+    counts = [(name, value) for name, value in data.items() if isinstance(value, int)]
+    return ", ".join(f"{value:,} {name}" for name, value in counts if not name.startswith("best_")) or NONE
 
 
 COSTS = ["run", "wall time", "tokens", "tokens/s", "peak memory", "student parameters", "teacher parameters"]

@@ -86,6 +86,34 @@ class Sheet:
         else:
             _at_right(self.axes, [(value, label, colour) for value, label, colour, _ in ends])
 
+    def beside(self, points: Points, named: Sequence[tuple[str, str]]) -> None:
+        """Names each point (label, colour) at its right; labels of points near each other are pushed apart.
+
+        All that decides the limits of the axes must be drawn.
+        """
+        self.axes.autoscale_view()
+        per_point = 72 / self.figure.dpi
+        at = [self.axes.transData.transform(point) * per_point for point in points]
+        order = sorted(range(len(at)), key=lambda place: float(at[place][1]))
+        heights = {place: float(at[place][1]) for place in order}
+        for _ in range(100):  # settles long before
+            for i, low in enumerate(order):
+                for high in order[i + 1 :]:
+                    short = 12.5 - (heights[high] - heights[low])
+                    if abs(float(at[low][0] - at[high][0])) < 120 and short > 1e-6:
+                        heights[low] -= short / 2
+                        heights[high] += short / 2
+        for place, (label, colour) in enumerate(named):
+            self.axes.annotate(
+                self.shorten(label),
+                points[place],
+                xytext=(10, 7 + heights[place] - float(at[place][1])),
+                textcoords="offset points",
+                color=colour,
+                va="center",
+                fontsize=9.5,
+            )
+
     def legend(self, entries: Sequence[tuple[str, str, str, str]]) -> None:
         """A line for each (label, colour, dash, marker), below the axes."""
         from matplotlib.lines import Line2D

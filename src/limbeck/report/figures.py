@@ -189,12 +189,13 @@ def frontier(
     cost: str,
     quality: str,
     better: str,
+    share: bool = False,
     narrow: bool = False,
 ) -> str:
     """Quality against cost (on a logarithmic scale), with the line of what nothing cheaper surpasses.
 
     Args:
-        cost, quality: what the axes show. better: `higher` or `lower`, of the quality.
+        cost, quality: what the axes show. better: `higher` or `lower`, of the quality. share: in percent.
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
@@ -212,16 +213,15 @@ def frontier(
                 axes.plot((point.cost,) * 2, point.interval, color=colour, linewidth=1.6)
             hollow = "none" if point not in best else colour
             axes.plot([point.cost], [point.value], marker, color=colour, mfc=hollow, markersize=8, mew=1.6)
-            label = point.label + (" (teacher)" if point.teacher else "")
-            entries.append((label, colour, "", marker))
-            if not narrow:
-                place = {"xytext": (9, 7), "textcoords": "offset points"}
-                axes.annotate(
-                    made.shorten(label), (point.cost, point.value), color=colour, fontsize=9.5, **place
-                )
+            entries.append((point.label + (" (teacher)" if point.teacher else ""), colour, "", marker))
+        axes.margins(x=0.18, y=0.14)
         if narrow:
             made.legend(entries)
-        axes.margins(x=0.18, y=0.14)
+        else:
+            places = [(point.cost, point.value) for point in points]
+            made.beside(places, [(label, colour) for label, colour, _, _ in entries])
+        if share:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0%}"))
         axes.xaxis.set_major_locator(FixedLocator(_decades(*axes.get_xlim(), 4 if narrow else 8)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_number(x)))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -252,7 +252,7 @@ def _decades(low: float, high: float, most: int) -> list[float]:
         if found and len(ticks) > most:
             break
         found = ticks
-    return found[:: -(-len(found) // most)] if found else found
+    return found[:: -(-len(found) // most)] if found else [low, high]
 
 
 def short_number(value: float) -> str:

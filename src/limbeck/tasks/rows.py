@@ -218,11 +218,15 @@ def _cost(result: Result) -> Iterator[Row]:
                 weights=weights,
             )
         memory = one["memory"]
-        data = f"{where}, a batch of {memory['batch']} × {memory['length']}"
-        peak = memory["bytes"]["peak_batch"]
-        yield row(
-            name, "model", "cost", data, "peak memory", peak, better="lower", unit="bytes", weights=weights
-        )
+        for rows, name_of in ((1, "peak_one"), (memory["batch"], "peak_batch")):
+            data = f"{where}, {memory['length']} pieces" + (f" × {rows}" if name_of == "peak_batch" else "")
+            peak = memory["bytes"].get(name_of)
+            yield row(
+                *(name, "model", "cost", data, "peak memory", peak),
+                better="lower",
+                unit="bytes",
+                weights=weights,
+            )
 
 
 def _training(name: str, role: str, cost: Result | None) -> Iterator[Row]:
@@ -260,6 +264,7 @@ def _gloss(result: Result) -> Iterator[Row]:
     answers += [(baseline, "baseline", value) for baseline, value in valid["baselines"].items()]
     for who, role, value in answers:
         yield row(who, role, "wsd", data, "f1", value, n=valid["instances"], better="higher", unit="share")
+    yield _count(name, "model", "run", "parameters", result["model"].get("parameters"), None)
     for part in ("words", "gloss_words"):
         if result.get(part):
             yield from _mlm(result[part], [(f"{name}, before", "model"), (name, "model")])
@@ -268,6 +273,7 @@ def _gloss(result: Result) -> Iterator[Row]:
 
 def _finetune(result: Result) -> Iterator[Row]:
     name, valid = str(result["name"]), result.get("valid")
+    yield _count(name, "model", "run", "parameters", result["model"].get("parameters"), None)
     if valid is not None:
         about = result["data"]["valid"]
         data = f"{about['file']} {str(about['fingerprint'])[:8]}"
