@@ -1,20 +1,26 @@
-"""`limbeck report RUN...`: a Markdown page with figures, made only of what the runs wrote.
+"""`limbeck report RUN...`: a page, of HTML or of Markdown with figures, made only of what the runs wrote.
 
 A value that a run did not record is shown as a dash, never guessed.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
+from limbeck.report.card import write_card
 from limbeck.report.content import COSTS, TEXTS, WHAT, costs_of, texts_of, what_of
+from limbeck.report.html import write_page
 from limbeck.report.markdown import code_block, escape, table
 from limbeck.report.runs import RunFiles, read_run
 from limbeck.report.sections import Figures, coverage, learning, results, weights
+
+log = logging.getLogger("limbeck")
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
@@ -22,17 +28,22 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
 
     Args:
         runs: run directories.
-        output: the Markdown file, or a folder for `report.md`; None: in the run directory, or for several
-            runs in the folder that holds the first.
+        output: an HTML page (`.html`; evaluation folders may be among the runs then), a Markdown file, or a
+            folder for `report.md`; None: `report.md` in the run directory, or for several runs in the folder
+            that holds the first.
 
     Returns:
-        The path of the Markdown file; the figures are in the folder of the same name without `.md`.
+        The path of the file; the figures of Markdown are in the folder of the same name without `.md`.
 
     Raises:
         UserError: not a run directory, nothing logged yet, a damaged file, or the report cannot be written.
     """
     if not runs:
         raise UserError("no run to report on; name at least one run directory")
+    if output is not None and output.suffix.lower() in (".html", ".htm"):
+        written = write_page(runs, output)
+        _refresh(runs)
+        return written
     read = _named([read_run(Path(folder)) for folder in runs])
     if output is None:
         output = (read[0].folder if len(read) == 1 else read[0].folder.resolve().parent) / "report.md"
@@ -51,7 +62,19 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     ]
     drawn.write()
     atomic_write(output, "\n\n".join(part for part in parts if part) + "\n")
+    _refresh(runs)
     return output
+
+
+def _refresh(runs: Sequence[Path]) -> None:
+    """Brings the cards of finished runs up to date; those of a place that may not be written to stay."""
+    for folder in map(Path, runs):
+        model = folder / "model"
+        if model.is_dir() and (folder / "results.json").is_file() and (folder / "recipe.toml").is_file():
+            if os.access(model, os.W_OK):
+                write_card(folder)
+            else:
+                log.warning("%s cannot be written; the card in it stays as it is", model)
 
 
 def _named(runs: list[RunFiles]) -> list[RunFiles]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -21,6 +22,7 @@ MOST = 2
 
 METRICS = {
     "f1": "F1",
+    "f1_micro": "F1-micro",
     "matthews": "Matthews",
     "pearson": "Pearson",
     "spearman": "Spearman",
@@ -38,11 +40,19 @@ def chosen_columns(found: Sequence[Column]) -> list[Column]:
     senses = [c for c in found if c.task == "wsd" and c.metric == "f1" and part_of(c.data) is None]
     senses.sort(key=lambda column: not column.data.startswith("ALL "))
     kinds = [words, senses]
-    for task in ("glue", "paraphrase"):
-        of = [c for c in found if c.task == task and c.metric != PARAMETERS]
-        kinds.append([c for c in of if c.metric == "score"] or of)
+    glue = [c for c in found if c.task == "glue" and c.metric != PARAMETERS]
+    kinds.append([c for c in glue if c.metric == "score"] or glue)
+    detection = [c for c in found if c.task == "paraphrase" and c.metric == "f1_micro"]
+    detection.sort(key=lambda column: ("whole texts" not in column.data, -_training_texts(column.data)))
+    kinds.append(detection)
     kinds.append([c for c in found if c.task == "run" and c.data not in ("", TRAINING)])
     return [column for kind in kinds for column in covering(kind, MOST)]
+
+
+def _training_texts(data: str) -> int:
+    """Of a column of paraphrase detection: `… 30,000 training texts …`."""
+    found = re.search(r"([\d,]+) training texts", data)
+    return int(found[1].replace(",", "")) if found else 0
 
 
 def part_of(data: str) -> str | None:

@@ -24,7 +24,8 @@ class Source:
     """One run, or one evaluation.
 
     results: of tasks, with their rows. models: what an evaluation measured (`name`, `path`, `fingerprint`,
-    `role`). run: None for an evaluation. left_out: the usefulness of teachers, {} where not measured.
+    `role`). run: None for an evaluation. without: the student trained without each teacher, {} where that
+    was not done. left_out: what an evaluation could not measure, a line each.
     """
 
     name: str
@@ -32,7 +33,8 @@ class Source:
     results: list[tuple[dict[str, Any], list[Row]]]
     models: list[dict[str, Any]] = field(default_factory=list)
     run: RunFiles | None = None
-    left_out: dict[str, Any] = field(default_factory=dict)
+    without: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
 
 
@@ -81,7 +83,7 @@ def _read(path: Path) -> Source:
 def _run(folder: Path) -> Source:
     run = read_run(folder)
     found = [_with_rows(run.results, folder / RESULTS)] if run.results else []
-    return Source(run.name, folder, found, run=run, left_out=_json(folder / "leave_one_out.json"))
+    return Source(run.name, folder, found, run=run, without=_json(folder / "leave_one_out.json"))
 
 
 def _evaluation(folder: Path) -> Source:
@@ -96,8 +98,14 @@ def _evaluation(folder: Path) -> Source:
         folder=folder,
         results=[_with_rows(one, path) for one in tasks],
         models=[one for one in given if isinstance(one, dict)] if isinstance(given, list) else [],
+        left_out=[_left_out(one) for one in content.get("left_out") or () if isinstance(one, dict)],
         environment=content.get("environment") or {},
     )
+
+
+def _left_out(one: dict[str, Any]) -> str:
+    named = [str(one[key]) for key in ("task", "model") if one.get(key)]
+    return f"{' of '.join(named)}: {one.get('reason')}"
 
 
 def _results(value: Any) -> list[dict[str, Any]]:

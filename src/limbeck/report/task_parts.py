@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -102,9 +103,8 @@ def _set_name(data: str) -> str:
 
 
 def _without_digest(data: str) -> str:
-    """The name of a task's data, without the digest behind it."""
-    name, _, digest = data.rpartition(" ")
-    return name if name and len(digest) == 8 and set(digest) <= set("0123456789abcdef") else data
+    """The name of a task's data, without the digests in it."""
+    return re.sub(r" [0-9a-f]{8}(?=,|$)", "", data)
 
 
 def _by_task(
@@ -112,6 +112,10 @@ def _by_task(
 ) -> list[Block]:
     """A row for each data and metric, a column for each model: data are many, models few."""
     of = [c for c in found if c.task == task and c.metric != PARAMETERS]
+    notes = []
+    if any(c.metric == "f1_micro" for c in of):  # of each class as well, in results.json
+        of = [c for c in of if c.metric == "f1_micro"]
+        notes.append("The F1 of each class stands in results.json.")
     if not of:
         return []
     places = sorted({place for column in of for place in column.cells})
@@ -122,7 +126,7 @@ def _by_task(
     ]
     names = [models[place].name for place in places]
     caption = "GLUE, on the dev sets" if task == "glue" else "Original or machine paraphrase"
-    made = table(caption, ["data", "metric", "texts", *names], rows, words=(0, 1))
+    made = table(caption, ["data", "metric", "texts", *names], rows, notes=notes, words=(0, 1))
     return [made, *_notes(_results(sources), task)]
 
 
@@ -170,7 +174,7 @@ def _running(models: Sequence[Model], found: Sequence[Column], sources: Sequence
 
 def leave_one_out(source: Source) -> list[Block]:
     """How much worse the student gets without each teacher; nothing where that was not measured."""
-    given = source.left_out.get("teachers")
+    given = source.without.get("teachers")
     rows, cells = [], []
     for one in given if isinstance(given, list) else []:
         if not isinstance(one, dict) or not is_number(one.get("usefulness")):
@@ -184,7 +188,7 @@ def leave_one_out(source: Source) -> list[Block]:
     if not rows:
         return []
     best = max(rows, key=lambda row: row.value)
-    unit, whole = str(source.left_out.get("metric", NATS)), source.left_out.get("all")
+    unit, whole = str(source.without.get("metric", NATS)), source.without.get("all")
     nats = shown(whole.get("nats") if isinstance(whole, dict) else None, "nats")
     title = f"{source.name}: {best.label} is the most useful teacher"
     said = "; ".join(f"without {row.label} {row.value:+.3f} {unit}" for row in rows)
@@ -193,7 +197,7 @@ def leave_one_out(source: Source) -> list[Block]:
         f"The student of {source.name}, trained once more without each teacher",
         ["without", f"{unit}{DOWN}", "more than with all"],
         cells,
-        notes=[f"With all teachers: {nats}. Measured on: {source.left_out.get('data', NONE)}."],
+        notes=[f"With all teachers: {nats}. Measured on: {source.without.get('data', NONE)}."],
     )
     return [Figure(title, f"{said}; with all teachers {nats}.", draw), made]
 

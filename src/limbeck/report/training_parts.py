@@ -141,7 +141,7 @@ def _costs(runs: Sequence[RunFiles], sources: Sequence[Source]) -> list[Block]:
     if any(energy.text == NONE for energy in energies):
         notes.append("–: energy was not measured; nothing is estimated in its place.")
     blocks: list[Block] = [table("Training", columns, rows, notes=notes)]
-    estimated = [row for source in sources for row in _estimates(source)]
+    estimated = [row for source in sources for row in estimates(source)]
     if estimated:
         heads = ["model", "run", "tokens", "time", "energy"]
         blocks.append(table("Training of the models whose cost was measured", heads, estimated, words=(0, 1)))
@@ -156,7 +156,7 @@ def _energy(run: RunFiles) -> Cell:
     return Cell(f"{joules / 3600:.3g} Wh", f"measured by {cost.get('energy_source') or 'the machine'}")
 
 
-def _estimates(source: Source) -> list[list[Any]]:
+def estimates(source: Source) -> list[list[Any]]:
     """Stages of training that `eval cost` found with an energy, measured or estimated."""
     rows = []
     for result, _ in source.results:
@@ -189,6 +189,8 @@ def _reproduce(sources: Sequence[Source]) -> list[Block]:
             names = [str(one.get("name")) for one in source.models]
             tasks = list(dict.fromkeys(str(result.get("task", "run")) for result, _ in source.results))
             blocks.append(Notes([f"{source.name}: an evaluation ({', '.join(tasks)})" + _of(names)]))
+            if source.left_out:
+                blocks.append(Notes([f"Not measured: {line}" for line in source.left_out]))
         else:
             command = "limbeck finetune" if run.kind == "finetune" else "limbeck run recipe.toml"
             if run.kind == "gloss":

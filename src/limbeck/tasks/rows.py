@@ -177,8 +177,31 @@ def _glue(result: Result) -> Iterator[Row]:
 
 
 def _paraphrase(result: Result) -> Iterator[Row]:
-    """Of the form of GLUE's result."""
-    yield from ({**one, "task": "paraphrase"} for one in _glue(result))
+    """A row for each set, length, number of training texts and metric; none of a model that was not asked."""
+    model, seeds = result.get("model"), len(result["seeds"])
+    sets = {one["name"]: one for one in result["data"]["tests"]}
+    for cell in result["cells"]:
+        who = [(name, "baseline", found["tests"], None) for name, found in cell["baselines"].items()]
+        if model is not None:
+            who.insert(0, (str(model["name"]), "model", cell["tests"], model.get("weights")))
+        for name, role, tests, weights in who:
+            for test, metrics in tests.items():
+                of = sets[test]
+                long = f"{cell['words']} words" if cell["words"] else "whole texts"
+                data = f"{test} {str(of['fingerprint'])[:8]}, {cell['size']:,} training texts, {long}"
+                for metric, spread in metrics.items():
+                    yield row(
+                        *(name, role, "paraphrase", data, metric, spread["mean"]),
+                        std=spread["std"],
+                        seeds=seeds,
+                        n=of["texts"],
+                        better="higher",
+                        unit="share",
+                        weights=weights,
+                    )
+    if model is not None:
+        name = str(model["name"])
+        yield _count(name, "model", "paraphrase", "parameters", model.get("parameters"), model.get("weights"))
 
 
 def _cost(result: Result) -> Iterator[Row]:
