@@ -93,7 +93,8 @@ def read_run(folder: Path) -> RunFiles:
         raise UserError(f"{folder} is not a folder; give the folder of a run, such as runs/demo")
     if not (folder / "recipe.toml").is_file():
         raise UserError(
-            f"{folder} is not a run directory (it has no recipe.toml); give the folder that a run wrote"
+            f"{folder} is not a run directory (it has no recipe.toml); give the folder that a run wrote "
+            "(results of `limbeck eval` go into an HTML page alone: -o page.html)"
         )
     lines = _metrics(folder / "metrics.jsonl")
     if not lines:
