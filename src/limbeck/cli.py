@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from limbeck import __version__, cli_cost, cli_lexical, cli_spin, cli_store, cli_tasks, tables
+from limbeck import __version__, cli_cost, cli_lexical, cli_paraphrase, cli_spin, cli_store, cli_tasks, tables
 from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, cache_dir, check_writable
@@ -209,6 +209,7 @@ def mlm(
 evaluate.command("wsd")(cli_lexical.eval_wsd)
 evaluate.command("cost")(cli_cost.eval_cost)
 evaluate.command("glue")(cli_tasks.eval_glue)
+evaluate.command("paraphrase")(cli_paraphrase.eval_paraphrase)
 app.command()(cli_tasks.finetune)
 app.command()(cli_lexical.gloss)
 app.command()(cli_lexical.score)

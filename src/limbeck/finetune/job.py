@@ -32,8 +32,8 @@ from limbeck.training.place import give_back
 _log = logging.getLogger("limbeck")
 
 VERSION = 1
-SAVE_EVERY = 500
-"""Steps from one checkpoint to the next, at most; each epoch ends with one as well."""
+SAVE_LEAST, SAVE_EVERY = 50, 500
+"""Steps from one checkpoint to the next are those of an epoch, within these bounds."""
 
 Told = Callable[[str, int, int], None]
 """`progress(what, done, total)`."""
@@ -120,7 +120,7 @@ class Job:
             LoopSettings(
                 steps=self.steps,
                 eval_every=per_epoch,
-                save_every=min(per_epoch, SAVE_EVERY),
+                save_every=min(max(per_epoch, SAVE_LEAST), SAVE_EVERY),
                 log_every=10,
                 keep=1,
                 sharding="none",

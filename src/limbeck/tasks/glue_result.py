@@ -42,7 +42,7 @@ def run_row(seed: int, tuned: Finetuned, figures: dict[str, float | None]) -> di
     }
 
 
-def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
+def spread(values: Sequence[float | None]) -> dict[str, float | None]:
     """Mean and standard deviation (of n - 1) over seeds; None where a value or a second seed is missing."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
@@ -72,8 +72,8 @@ def task_result(
         "overlap": data.overlap,
         "cut": tuned.results["data"]["train"]["cut"],
         "runs": runs,
-        "metrics": {name: _spread([run["metrics"][name] for run in runs]) for name in runs[0]["metrics"]},
-        "score": _spread([run["score"] for run in runs]),
+        "metrics": {name: spread([run["metrics"][name] for run in runs]) for name in runs[0]["metrics"]},
+        "score": spread([run["score"] for run in runs]),
         "baselines": {
             name: {"metrics": figures, "score": _score(figures)} for name, figures in answered.items()
         },
