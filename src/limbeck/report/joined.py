@@ -183,8 +183,8 @@ def _shown(name: str) -> str:
 
 
 def _shown_baseline(name: str) -> str:
-    known = {"tfidf": "TF-IDF", "majority": "commonest answer", "random": "chance"}
-    return known.get(name, name.replace("_", " "))
+    known = {"majority": "commonest answer", "random": "chance"}
+    return known.get(name, name.replace("_", " ").replace("tfidf", "TF-IDF"))
 
 
 def _apart(models: list[Model]) -> list[Model]:

@@ -143,19 +143,19 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _named(sources: list[Source]) -> list[Source]:
-    """Runs of one name are told apart by the folders that they lie in, and these by a number."""
-    found: list[Source] = []
-    names: set[str] = set()
+    """Runs of one name are told apart by their folders' names, and these by the folders that they lie in."""
+    runs = [source for source in sources if source.run is not None]
+    choices = (
+        [run.name for run in runs],
+        [run.folder.resolve().name for run in runs],
+        ["/".join(run.folder.resolve().parts[-2:]) for run in runs],
+        [f"{run.name} ({place})" for place, run in enumerate(runs, 1)],
+    )
+    names = iter(next(chosen for chosen in choices if len(set(chosen)) == len(chosen)))
+    found = []
     for one in sources:
-        name = one.name
-        if one.run is not None and name in names:
-            parts = one.folder.resolve().parts[-2:]
-            name = next((n for n in (parts[-1], "/".join(parts)) if n not in names), name)
-            number = 2
-            while name in names:
-                name, number = f"{one.name} ({number})", number + 1
         if one.run is not None:
-            names.add(name)
+            name = next(names)
             one = replace(one, name=name, run=replace(one.run, name=name))
         found.append(one)
     return found
