@@ -118,10 +118,11 @@ class Sheet:
         """A line for each (label, colour, dash, marker), below the axes."""
         from matplotlib.lines import Line2D
 
-        handles = [
-            Line2D([], [], color=colour, linestyle=dash or "none", linewidth=2, marker=marker, label=label)
-            for label, colour, dash, marker in entries
-        ]
+        handles = []
+        for label, colour, dash, marker in entries:
+            handle = Line2D([], [], color=colour, linewidth=2, marker=marker, label=label)
+            handle.set_linestyle(dash or "none")  # type: ignore[arg-type]
+            handles.append(handle)
         self.figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=9.5)
 
     def shorten(self, label: str) -> str:

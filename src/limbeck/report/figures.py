@@ -142,8 +142,13 @@ def coverage_bars(
         if narrow:
             made.figure.legend(loc="outside lower left", frameon=False, title="piece is", alignment="left")
         else:
-            corner = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
-            axes.legend(**corner, frameon=False, title="piece is", alignment="left")
+            axes.legend(
+                loc="upper left",
+                bbox_to_anchor=(1.01, 1.02),
+                frameon=False,
+                title="piece is",
+                alignment="left",
+            )
         made.title(title)
         return made.svg()
 

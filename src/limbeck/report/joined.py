@@ -104,7 +104,7 @@ def join(sources: Sequence[Source]) -> list[Model]:
         one.rows.append(row)
         if run is not None and one.run is None:
             one.name, one.run = name, run
-    _inherit(models.values(), sources)
+    _inherit(models.values())
     ordered = sorted(models.values(), key=lambda one: min(map(ROLES.index, one.role.split(", "))))
     return _apart(ordered)
 
@@ -124,7 +124,7 @@ def columns(models: Sequence[Model]) -> list[Column]:
 
 def covering(chosen: Sequence[Column], most: int) -> list[Column]:
     """A few columns that together hold every model, as far as `most` go: the one that holds most first."""
-    left, found = list(chosen), []
+    left, found = list(chosen), list[Column]()
     covered: set[int] = set()
     while left and len(found) < most:
         best = max(left, key=lambda column: len(_measured(column) - covered))
@@ -164,7 +164,7 @@ def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().resolve()
 
 
-def _inherit(models: Iterable[Model], sources: Sequence[Source]) -> None:
+def _inherit(models: Iterable[Model]) -> None:
     """What was trained further is what it was trained from: a student that learnt senses is a student."""
     students = {_absolute(one.run.folder / "model") for one in models if one.run and "student" in one.roles}
     for one in models:
