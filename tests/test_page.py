@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 
 from limbeck.cli import app
 from limbeck.errors import UserError
-from limbeck.report.card import pathless, write_card
+from limbeck.report.card import write_card
 from limbeck.report.figures import Point, efficient, frontier
 from limbeck.report.inline import inline
 from limbeck.report.joined import Model, columns, covering, join
+from limbeck.report.markdown import pathless
 from limbeck.report.page import write_report
 from limbeck.report.sources import read_sources
 from limbeck.tasks.rows import COLUMNS, rows_of

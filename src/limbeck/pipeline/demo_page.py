@@ -21,7 +21,7 @@ log = logging.getLogger("limbeck")
 PAGE, EVALUATION = "report.html", "eval"
 COSTED = ("student", "nouns", "others")
 """The models whose cost is measured: the twin is built as the student is, and glosses add nothing."""
-SETTINGS = CostSettings(lengths=(64,), seconds=0.3)
+SETTINGS = CostSettings(lengths=(64,), seconds=0.3, threads=1)
 """Small, so that the demo stays short; `limbeck eval cost` measures at more lengths and for longer."""
 
 

@@ -155,9 +155,8 @@ def models_table(
 
     held = {place for _, column in chosen if isinstance(column, Column) for place in column.cells}
     rows = [
-        [Cell(model.name), Cell(model.role), *(cell(place, column) for _, column in chosen)]
+        [Cell(model.name, model.role), *(cell(place, column) for _, column in chosen)]
         for place, model in enumerate(models)
         if everyone or place in held
     ]
-    columns = ["model", "role", *(heading for heading, _ in chosen)]
-    return Table(caption, columns, rows, list(notes), frozenset((0, 1)))
+    return Table(caption, ["model", *(heading for heading, _ in chosen)], rows, list(notes))

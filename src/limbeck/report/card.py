@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from limbeck.errors import UserError
@@ -15,8 +14,8 @@ from limbeck.files import atomic_write
 from limbeck.report.blocks import shown
 from limbeck.report.card_metadata import metadata, task_of
 from limbeck.report.content import what_of
-from limbeck.report.joined import Column, Model, columns, join
-from limbeck.report.markdown import NONE, code_block, count, duration, escape, fixed, share, table
+from limbeck.report.joined import Column, Model, columns, join, text_names
+from limbeck.report.markdown import NONE, code_block, count, duration, escape, fixed, pathless, share, table
 from limbeck.report.parts import TRAINING, heading
 from limbeck.report.runs import RunFiles, is_number, read_run
 from limbeck.report.sources import Source, read_sources
@@ -87,10 +86,11 @@ def _ours(card: str) -> bool:
 
 
 def _card(run: RunFiles, sources: Sequence[Source], models: Sequence[Model], own: int) -> str:
-    found = [column for column in columns(models) if own in column.cells]
+    found = [column for column in columns(models, text_names(sources)) if own in column.cells]
     quality = [column for column in found if _is_quality(column)]
+    rows = [column.cells[own] | {"data": column.data} for column in quality]
     parts = [
-        f"---\n{metadata(run, [column.cells[own] for column in quality])}---",
+        f"---\n{metadata(run, rows)}---",
         f"# {escape(run.name)}",
         _what(run),
         f"## How to use\n\n`FOLDER` is this folder, or its id on the hub.\n\n{_use(run)}",
@@ -261,17 +261,6 @@ def _versions(run: RunFiles) -> str:
     python = run.environment.get("python")
     named = [f"{name} {version}" for name, version in versions.items()]
     return "## Versions\n\n" + escape(", ".join([*named, *([f"python {python}"] if python else [])]))
-
-
-def pathless(text: str) -> str:
-    """Text in which every absolute path is its last part: a card goes out, folders stay at home."""
-    return re.sub(r"(?:(?<=^)|(?<=[\s,=(]))(?:~|[A-Za-z]:)?[/\\][^\s,;)]*", _last_part, text)
-
-
-def _last_part(found: re.Match[str]) -> str:
-    text = found[0]
-    parts = PureWindowsPath(text).parts if "\\" in text else PurePosixPath(text).parts
-    return parts[-1] if len(parts) > 1 else text
 
 
 def _pathless_json(value: Any) -> Any:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from limbeck.report.markdown import pathless
 from limbeck.report.runs import RunFiles
 from limbeck.tasks.rows import Row
 
@@ -55,8 +56,6 @@ def metadata(run: RunFiles, rows: Sequence[Row]) -> str:
 
 def _result(row: Row, task: str) -> EvalResult:
     from huggingface_hub import EvalResult
-
-    from limbeck.report.card import pathless
 
     data = pathless(row["data"])
     metric = row["metric"].replace(" per masked word", "")

@@ -14,7 +14,7 @@ from typing import Any
 from limbeck.files import atomic_write, check_writable
 from limbeck.report.blocks import Block, Figure, Listing, Section, Table
 from limbeck.report.inline import inline
-from limbeck.report.joined import Model, columns, join
+from limbeck.report.joined import Model, columns, join, text_names
 from limbeck.report.parts import overview, plots
 from limbeck.report.sources import Source, read_sources
 from limbeck.report.task_parts import task_parts
@@ -45,7 +45,7 @@ def render(sources: Sequence[Source], title: str = "") -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     models = join(sources)
-    found = columns(models)
+    found = columns(models, text_names(sources))
     sections = [
         Section("Models", overview(models, found)),
         Section("Quality against cost", plots(models, found)),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from limbeck.report.markdown import pathless
 from limbeck.report.runs import RunFiles, is_number
 from limbeck.report.sources import Source
 from limbeck.tasks.rows import Row
@@ -56,9 +58,9 @@ class Column:
 
     @property
     def best(self) -> float | None:
-        """The best value of a model; None with fewer than two, or where neither direction is better."""
+        """The best value of a model; None where all are the same, or neither direction is better."""
         known = [float(row["value"]) for row in self.cells.values() if row["role"] != "baseline"]
-        if len(known) < 2 or self.better is None:
+        if len(set(known)) < 2 or self.better is None:
             return None
         return min(known) if self.better == "lower" else max(known)
 
@@ -109,17 +111,52 @@ def join(sources: Sequence[Source]) -> list[Model]:
     return _apart(ordered)
 
 
-def columns(models: Sequence[Model]) -> list[Column]:
-    """What was measured, one column for each task, data and metric; values that are missing have no cell."""
+def columns(models: Sequence[Model], texts: Mapping[str, str] | None = None) -> list[Column]:
+    """What was measured, one column for each task, data and metric; values that are missing have no cell.
+
+    texts: names of texts by the eight letters that stand for them (see `text_names`).
+    """
     found: dict[tuple[str, str, str, str], Column] = {}
     for place, model in enumerate(models):
         for row in model.rows:
             if not is_number(row["value"]):
                 continue
-            key = row["task"], row["data"], row["metric"], row["unit"]
+            key = row["task"], _named_text(row["data"], texts or {}), row["metric"], row["unit"]
             column = found.setdefault(key, Column(*key, better=row["better"], cells={}))
             column.cells.setdefault(place, row)
     return list(found.values())
+
+
+def _named_text(data: str, texts: Mapping[str, str]) -> str:
+    found = re.match("text ([0-9a-f]{8}),", data)
+    name = texts.get(found[1]) if found else None
+    if found is None or name is None:
+        return pathless(data)
+    return f"text {name} ({found[1]}){data[found.end() - 1 :]}"
+
+
+def text_names(sources: Sequence[Source]) -> dict[str, str]:
+    """What the texts of masked words were read from, by the first eight letters of their fingerprint."""
+    found: dict[str, str] = {}
+
+    def add(fingerprint: Any, given: Any, of: str = "") -> None:
+        if isinstance(fingerprint, str) and isinstance(given, list) and given:
+            names = [str(one) if not Path(str(one)).is_absolute() else Path(str(one)).name for one in given]
+            found.setdefault(fingerprint[:8], of + ", ".join(names))
+
+    for source in sources:
+        for result, _ in source.results:
+            data = result.get("data")
+            if result.get("task") == "mlm" and isinstance(data, dict):
+                add(data.get("fingerprint"), data.get("texts"))
+            glosses, valid = result.get("gloss_words"), result.get("valid")
+            if isinstance(glosses, dict) and isinstance(valid, dict):
+                add(glosses["data"]["fingerprint"], valid.get("sources"), "contexts and glosses of ")
+        if source.run is not None:
+            text = source.run.section("text").get("valid")
+            given = source.run.setting("text", "valid")
+            add(text.get("fingerprint") if isinstance(text, dict) else None, given)
+    return found
 
 
 def covering(chosen: Sequence[Column], most: int) -> list[Column]:

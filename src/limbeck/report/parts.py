@@ -23,6 +23,7 @@ MOST = 2
 METRICS = {
     "f1": "F1",
     "f1_micro": "F1-micro",
+    "macro_f1": "F1, mean of the classes",
     "matthews": "Matthews",
     "pearson": "Pearson",
     "spearman": "Spearman",

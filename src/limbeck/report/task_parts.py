@@ -76,7 +76,7 @@ def _words(models: Sequence[Model], found: Sequence[Column], sources: Sequence[S
     several = {data: some for data, some in groups.items() if max(len(c.cells) for c in some) > 1}
     blocks: list[Block] = [
         models_table(data[:1].upper() + data[1:], models, [(with_arrow(c), c) for c in some])
-        for data, some in (several or groups).items()
+        for data, some in sorted((several or groups).items(), key=lambda group: -len(group[1][0].cells))
     ]
     return [*blocks, *_notes(_results(sources), "mlm")] if blocks else []
 
