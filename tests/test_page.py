@@ -368,3 +368,27 @@ def test_a_card_changed_by_hand_stays(runs: dict[str, Path], tmp_path: Path) -> 
 )
 def test_no_path_of_the_machine(text: str, expected: str) -> None:
     assert pathless(text) == expected
+
+
+def test_energy_is_shown_as_what_it_is(runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs["alone"], folder, ignore=shutil.ignore_patterns("checkpoints", "best"))
+    (folder / "model" / "README.md").unlink()
+    stage = {"run": "run", "steps": 4, "tokens": 99, "seconds": 1.0, "processes": 1, "finished": True}
+    stage["energy"] = {"joules": 7200.0, "kwh": 0.002, "measured": False, "source": "estimate: 15 W × time"}
+    cost = json.loads(json.dumps(tasks["cost"]))
+    cost["models"] = [cost["models"][0] | {"name": "alone", "training": [stage]}]
+    path = str(folder / "model")
+    evaluation(folder / "eval", {"cost": cost}, [{"name": "alone", "path": path, "fingerprint": "x"}])
+    said = Page(write_report([folder], tmp_path / "a.html")).said
+    assert "2 Wh" in said
+    assert "estimate: 15 W × time" in said
+    card = folder / "model" / "README.md"
+    assert "(estimate: 15 W × time)" in card.read_text(encoding="utf-8")
+    assert "3.28 ms" in card.read_text(encoding="utf-8"), "what was measured since is in the card"
+    results = json.loads((folder / "results.json").read_text())
+    results["cost"] |= {"energy_joules": 36000.0, "energy_source": "RAPL"}
+    (folder / "results.json").write_text(json.dumps(results))
+    assert "10 Wh" in Page(write_report([folder], tmp_path / "b.html")).said
+    assert "10 Wh, measured by RAPL" in card.read_text(encoding="utf-8")
+    assert "estimate" not in card.read_text(encoding="utf-8")

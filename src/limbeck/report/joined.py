@@ -212,11 +212,13 @@ def _inherit(models: Iterable[Model]) -> None:
 
 
 def _shown(name: str) -> str:
-    """A model's name, of a path its last folders: `student` of RUN/student/model, `student/best`."""
+    """A model's name, of a path its last folder: `student` of RUN/student/model, `student/best`."""
     parts = Path(name).parts
-    if len(parts) < 2 or not (Path(name).is_absolute() or parts[-1] in ("model", "best") or parts[0] == "."):
-        return name
-    return parts[-2] if parts[-1] == "model" else "/".join(parts[-2:])
+    if len(parts) > 1 and parts[-1] == "model":
+        return parts[-2]
+    if len(parts) > 1 and parts[-1] == "best":
+        return "/".join(parts[-2:])
+    return parts[-1] if len(parts) > 1 and (Path(name).is_absolute() or parts[0] == "..") else name
 
 
 def _shown_baseline(name: str) -> str:

@@ -165,8 +165,9 @@ def estimates(source: Source) -> list[list[Any]]:
                 energy = stage.get("energy")
                 if energy is None:
                     continue
-                sort = "measured" if energy["measured"] else "an estimate"
-                cell = Cell(f"{energy['kwh'] * 1000:.3g} Wh", f"{sort}: {energy['source']}")
+                sort, source = "measured" if energy["measured"] else "estimate", str(energy["source"])
+                said = source if source.startswith(sort) else f"{sort}: {source}"
+                cell = Cell(f"{energy['kwh'] * 1000:.3g} Wh", said)
                 tokens = f"{stage['tokens']:,}" if is_number(stage["tokens"]) else None
                 rows.append([model["name"], stage["run"], tokens, duration(stage["seconds"]), cell])
     return rows
