@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from limbeck.report.drawing import GREY, MARKERS, PALETTE, Points, columns_of, sheet, style, thin
+from limbeck.report.drawing import GREY, MARKERS, PALETTE, STYLES, Points, columns_of, sheet, style, thin
 
 REASONS = {"boundaries": "cut elsewhere by the teacher", "gold": "not expressible", "truncated": "truncated"}
 
@@ -70,9 +70,10 @@ def learning_curves(
                 clip_on=len(curve.points) > 1,  # a single point often lies on the frame
             )
             ends.append((last, f"{curve.label} {last:.2f}", colour, style(index)))
-        for name, value in levels:
-            axes.axhline(value, color=GREY, linewidth=1.2, linestyle=(0, (5, 3)))
-            ends.append((value, f"{name} {value:.2f} (teacher)", GREY, "--"))
+        for index, (name, value) in enumerate(levels):
+            dash = STYLES[1 + index % 3]  # none is drawn through
+            axes.axhline(value, color=GREY, linewidth=1.2, linestyle=dash)
+            ends.append((value, f"{name} {value:.2f} (teacher)", GREY, dash))
         end = max(point[0] for curve in curves for point in curve.points)
         axes.set_xlim(0, max(end, 1))
         low, high, cut = _frame(curves, levels, end, better)

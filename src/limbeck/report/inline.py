@@ -60,7 +60,6 @@ def inline(svg: str, name: str, title: str, description: str, kind: str) -> str:
         "aria-describedby": f"{name}-desc",
         "class": kind,
         "style": f"max-width: {width:.0f}px",
-        "focusable": "false",
     }
     return ET.tostring(root, encoding="unicode", short_empty_elements=False)
 
