@@ -50,9 +50,10 @@ def test_the_template_is_a_recipe_and_shows_every_field(path: Path) -> None:
     recipe = load(path, template())
     assert recipe.name == "small-student"
     assert [teacher.name for teacher in recipe.teachers] == ["encyclopedia", "fiction"]
-    tables = {"text", "student", "teachers", "distill", "train", "eval", "gloss"}
+    tables = {"text", "student", "teachers", "distill", "train", "eval", "gloss", "pretrain", "report"}
     shown = {line.lstrip("# ").split(" = ")[0] for line in template().splitlines() if " = " in line}
-    for section in (recipe, recipe.text, recipe.student, recipe.teachers[0], recipe.distill, recipe.train):
+    sections = (recipe.text, recipe.student, recipe.teachers[0], recipe.distill, recipe.train)
+    for section in (recipe, *sections, recipe.eval, recipe.pretrain[0], recipe.report):
         values = {key for key in type(section).model_fields if key not in tables}
         assert values <= shown
     assert all(len(line) <= 100 for line in template().splitlines())
@@ -340,7 +341,7 @@ def test_every_field_says_whether_it_affects_the_result(path: Path) -> None:
     ):
         for key, info in type(section).model_fields.items():
             extra: Any = info.json_schema_extra
-            assert extra["affects_result"] in (True, False, "contents"), key
+            assert extra["affects_result"] in (True, False, "contents", "stage"), key
             assert info.description
     assert affecting(recipe)["teachers"] == ["fiction", "facts"]
 

@@ -18,7 +18,6 @@ from limbeck.errors import RecipeError
 from limbeck.recipe_check import contradictions, describe
 from limbeck.recipe_distill import DistillSection
 from limbeck.recipe_fields import (
-    EvalSection,
     Name,
     Section,
     Seed,
@@ -31,13 +30,16 @@ from limbeck.recipe_fields import (
 )
 from limbeck.recipe_gloss import GlossSection
 from limbeck.recipe_read import absolute_paths, apply_overrides, read_toml
+from limbeck.recipe_stages import EvalSection, PretrainSection, ReportSection
 from limbeck.recipe_text import reference, sections_toml
 
 __all__ = [
     "DistillSection",
     "EvalSection",
     "GlossSection",
+    "PretrainSection",
     "Recipe",
+    "ReportSection",
     "StudentSection",
     "TeacherSection",
     "TextSection",
@@ -67,6 +69,7 @@ class Recipe(Section):
         derived=("runs/ and the name", lambda data: f"runs/{data['name']}"),
         example="runs/small-student",
     )
+    pretrain: Annotated[tuple[PretrainSection, ...], Strict(False)] = ()
     text: TextSection | None = None
     student: StudentSection = Field(default_factory=lambda: StudentSection())
     teachers: Annotated[tuple[TeacherSection, ...], Strict(False)] = ()
@@ -74,6 +77,7 @@ class Recipe(Section):
     train: TrainSection = Field(default_factory=lambda: TrainSection())
     eval: EvalSection = Field(default_factory=lambda: EvalSection())
     gloss: GlossSection | None = None
+    report: ReportSection | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -203,7 +207,9 @@ def template() -> str:
         text=TextSection(train=("corpus/*.txt",), valid=("valid.txt",)),
         student=StudentSection(family="modernbert", layers=4, hidden=256, tokenizer="train:wordpiece:8000"),
         teachers=teachers,
+        pretrain=(PretrainSection(recipe="teacher-a.toml"),),
         gloss=GlossSection(),
+        report=ReportSection(),
     )
     return sections_toml(recipe, comments=True, derived=False)
 
@@ -213,6 +219,7 @@ def reference_page() -> str:
     return reference(
         Recipe,
         [
+            ("[[pretrain]]", PretrainSection),
             ("[text]", TextSection),
             ("[student]", StudentSection),
             ("[[teachers]]", TeacherSection),
@@ -220,5 +227,6 @@ def reference_page() -> str:
             ("[train]", TrainSection),
             ("[eval]", EvalSection),
             ("[gloss]", GlossSection),
+            ("[report]", ReportSection),
         ],
     )

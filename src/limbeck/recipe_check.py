@@ -18,6 +18,7 @@ from limbeck.recipe_fields import (
     TrainSection,
 )
 from limbeck.recipe_gloss import GlossSection
+from limbeck.recipe_stages import EvalSection, PretrainSection, ReportSection
 from limbeck.recipe_text import allowed, fields, toml_value
 
 SECTIONS: dict[str, type[Section]] = {
@@ -26,9 +27,15 @@ SECTIONS: dict[str, type[Section]] = {
     "teachers": TeacherSection,
     "distill": DistillSection,
     "train": TrainSection,
+    "eval": EvalSection,
     "gloss": GlossSection,
+    "report": ReportSection,
+    "pretrain": PretrainSection,
 }
 """The tables that contradictions are looked for in, or another table's field may belong to."""
+
+SEVERAL = ("teachers", "pretrain")
+"""Those that a recipe may have several of, each headed by the name in two brackets."""
 
 TOKENIZER_SPEC = re.compile(
     r"train:(wordpiece|bpe|unigram|sentencepiece-bpe):(\d+)(:cased|:uncased)?", re.ASCII
@@ -58,7 +65,7 @@ def describe(
 
 def _field_of(place: Place) -> Place:
     """The place cut after the field: what follows it are members of a list and branches of a union."""
-    return place[:3] if place[:1] == ("teachers",) else place[:2]
+    return place[:3] if place and place[0] in SEVERAL else place[:2]
 
 
 def _line(kind: str, place: Place, data: dict[str, Any], recipe: type[Section]) -> Iterator[str]:
@@ -87,24 +94,23 @@ def _section(place: Place, recipe: type[Section]) -> type[Section] | None:
     """The table that the last key of `place` is a field of; None where the place is a table itself."""
     *parents, last = place
     if not parents:
-        return recipe if last not in (*SECTIONS, "eval") else None
-    if parents == ["teachers"]:
+        return recipe if last not in SECTIONS else None
+    if len(parents) == 1 and parents[0] in SEVERAL:
         return None
-    annotation = recipe.model_fields[str(parents[0])].annotation
-    return SECTIONS.get(str(parents[0])) or (annotation if isinstance(annotation, type) else None)
+    return SECTIONS[str(parents[0])]
 
 
 def _table_words(place: Place) -> str:
-    return "tables, each headed [[teachers]]" if place[0] == "teachers" else f"a table, headed [{place[0]}]"
+    return f"tables, each headed [[{place[0]}]]" if place[0] in SEVERAL else f"a table, headed [{place[0]}]"
 
 
 def _where(place: Place, data: dict[str, Any]) -> str:
     """The place as it is headed in the file: `[train] steps`, `[[teachers]] "fiction" prior`."""
-    if place[0] == "teachers" and len(place) > 1:
-        teacher = data["teachers"][place[1]]
-        name = teacher.get("name") if isinstance(teacher, dict) else None
+    if place[0] in SEVERAL and len(place) > 1:
+        table = data[str(place[0])][place[1]]
+        name = table.get("name") if isinstance(table, dict) else None
         called = f'"{name}"' if isinstance(name, str) else f"number {int(place[1]) + 1}"
-        return " ".join(["[[teachers]]", called, *map(str, place[2:])])
+        return " ".join([f"[[{place[0]}]]", called, *map(str, place[2:])])
     return f"[{place[0]}] {place[1]}" if len(place) > 1 else str(place[0])
 
 
@@ -123,7 +129,7 @@ def _suggestion(place: Place, section: type[Section] | None, recipe: type[Sectio
     if key in recipe.model_fields and section is not recipe:
         return "it belongs at the top of the file"
     if owners:
-        heading = "[[teachers]]" if owners[0] == "teachers" else f"[{owners[0]}]"
+        heading = f"[[{owners[0]}]]" if owners[0] in SEVERAL else f"[{owners[0]}]"
         return f"it belongs in {heading}"
     return "there is " + ", ".join(own)
 
@@ -131,7 +137,7 @@ def _suggestion(place: Place, section: type[Section] | None, recipe: type[Sectio
 def contradictions(data: dict[str, Any], bad: frozenset[Place]) -> list[str]:
     """Fields that do not fit together, a line each; nothing is said of fields at the places in `bad`."""
     problems: list[str] = []
-    for check in (_no_text, _text, _student, _teacher_names, _teachers, _train, _gloss):
+    for check in (_no_text, _text, _student, _teacher_names, _teachers, _train, _gloss, _eval):
         problems += check(data, bad)
     return problems
 
@@ -250,3 +256,13 @@ def _gloss(data: dict[str, Any], bad: frozenset[Place]) -> Iterator[str]:
             yield "[gloss] cohesive = true: there is no teacher; add [[teachers]], or leave it out"
     if value("precision") == "f16" and value("device") == "cpu":
         yield '[gloss] precision = "f16": needs a GPU; use bf16 or f32 on a CPU'
+
+
+def _eval(data: dict[str, Any], bad: frozenset[Place]) -> Iterator[str]:
+    value = _reader("eval", data, bad)
+    glossed = data.get("gloss") is not None or ("gloss",) in bad or value("beside")
+    if "wsd" in (value("tasks") or ()) and not glossed:
+        yield '[eval] tasks: "wsd" needs a model with a gloss head; add [gloss], or name one in beside'
+    seeds = value("seeds") or ()
+    if len(set(seeds)) < len(seeds):
+        yield f"[eval] seeds{_shown(seeds)}: must differ"

@@ -54,7 +54,7 @@ AnyDict = dict[str, Any]
 def field(
     description: str,
     *,
-    affects: bool | Literal["contents"],
+    affects: bool | Literal["contents", "stage"],
     default: Any = ...,
     derived: tuple[str, Callable[[AnyDict], Any]] | None = None,
     example: Any = None,
@@ -63,7 +63,8 @@ def field(
 
     Args:
         affects: whether it changes the trained weights or the numbers reported (more than by rounding); only
-            such fields block a resume. "contents": what it names does, not its name or its place.
+            such fields block a resume. "contents": what it names does, not its name or its place. "stage": it
+            decides a stage after the training, which is done again when it changes.
         derived: the default in words, and the function that finds it from the section's fields above it.
         example: what the template shows for a field without a plain default.
     """
@@ -270,13 +271,3 @@ class TrainSection(Section):
     eval_every: Count = field("Steps from one measurement on valid to the next.", affects=True, default=250)
     save_every: Count = field("Steps from one checkpoint to the next.", affects=False, default=250)
     keep: Count = field("Checkpoints kept, beside the best model.", affects=False, default=2)
-
-
-class EvalSection(Section):
-    """Measurements on `text.valid` while training."""
-
-    passages: Count = field(
-        "Passages of valid measured on, chosen by their hash; all of them where there are fewer.",
-        affects=True,
-        default=512,
-    )

@@ -96,8 +96,22 @@ def absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     output = _join(folder, data["output"])
     gloss = gloss and _gloss(gloss, folder)
     distill = {**data["distill"], "store": _join(folder, data["distill"]["store"])}
+    pretrain = tuple({**one, "recipe": _join(folder, one["recipe"])} for one in data["pretrain"])
     tables = {"text": text, "student": student, "teachers": teachers, "distill": distill, "gloss": gloss}
+    tables |= {"pretrain": pretrain, "eval": _eval(data["eval"], folder)}
     return {**data, **tables, "output": output}
+
+
+def _eval(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Data, text and the models beside."""
+    table = dict(table)
+    for key, joined in (("text", _text_path), ("beside", _model_path)):
+        if table[key] is not None:
+            table[key] = tuple(joined(name, folder) for name in table[key])
+    for key in ("wsd", "glue", "paraphrase"):
+        if table[key] is not None and table[key] != "hub" and not table[key].startswith("hf:"):
+            table[key] = _join(folder, table[key])
+    return table
 
 
 def _gloss(table: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def reference(recipe: type[Section], sections: list[tuple[str, type[Section]]]) 
     page = [
         "# The recipe",
         "",
-        "<!-- Made from src/limbeck/recipe_fields.py by `make docs`; a test checks that it is current. -->",
+        "<!-- Made from src/limbeck/recipe_*.py by `make docs`; a test checks that it is current. -->",
         "",
         "A recipe is a TOML file that states a whole experiment. `limbeck init` writes one, with a comment",
         "per field; `--set section.field=value` overrides one (`--set teachers.NAME.prior=2` a teacher's);",
@@ -147,6 +147,9 @@ def reference(recipe: type[Section], sections: list[tuple[str, type[Section]]]) 
     return "\n".join(page) + "\n"
 
 
+_AFFECTS = {True: "yes", False: "no", "contents": "by its contents", "stage": "this stage alone"}
+
+
 def _reference_table(section: type[Section]) -> list[str]:
     rows = ["| field | is | default | affects the result | meaning |", "|---|---|---|---|---|"]
     for key, info in fields(section):
@@ -157,7 +160,7 @@ def _reference_table(section: type[Section]) -> list[str]:
             default = "required"
         else:
             default = f"`{toml_value(info.default)}`"
-        affects = {True: "yes", False: "no", "contents": "by its contents"}[extra["affects_result"]]
+        affects = _AFFECTS[extra["affects_result"]]
         cells = [f"`{key}`", allowed(info), default, affects, info.description or ""]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
