@@ -1,0 +1,46 @@
+"""What tells a model on disk from any other: a digest of all its files that decide its answers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from limbeck.teachers import loading
+
+_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".onnx", ".data")
+"""Weights, configuration, tokenizer, gloss head, exported model; not the model card."""
+
+
+def fingerprint(path_or_id: str | Path, *, what: str = "model") -> str:
+    """16 hexadecimal digits of a model's files: weights, configuration, tokenizer, gloss head.
+
+    The model is not loaded; of a hub id the files are downloaded, as loading it would. Copies of a folder
+    have one fingerprint. It is not the digest of the weights that results carry as `weights`, which a
+    checkpoint with another tokenizer or with a gloss head shares.
+
+    Raises:
+        UserError: a path that does not exist, a folder without any such file, a hub id that cannot be read.
+    """
+    where = f"{what}: {str(path_or_id)!r}"
+    source = loading.find_source(path_or_id, where)
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _downloaded(source, where)
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(one for one in folder.iterdir() if one.suffix in _SUFFIXES and one.is_file()):
+        digest.update(f"{path.name}\n{path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            while part := file.read(1 << 22):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _downloaded(source: str, where: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with loading.quiet():
+        try:
+            patterns = [f"*{suffix}" for suffix in _SUFFIXES if suffix not in (".onnx", ".data")]
+            return Path(snapshot_download(source, allow_patterns=patterns, ignore_patterns=["*/*"]))
+        except Exception as error:  # of the hub's client, the network and the file system
+            raise loading.unreachable(source, where, error) from error
