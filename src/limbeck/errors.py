@@ -24,6 +24,10 @@ class RecipeError(UserError):
         super().__init__("\n".join(self.problems))
 
 
+class ChangedRun(UserError):  # noqa: N818 - says what happened
+    """A run directory holds a run with other settings; the message names what changed."""
+
+
 class TrainingDiverged(Exception):  # noqa: N818 - says what happened
     """Training cannot go on: a loss, a gradient or an evaluation is not finite. One line, exit code 1."""
 

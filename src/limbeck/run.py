@@ -21,11 +21,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
-from limbeck.errors import UserError
+from limbeck.errors import ChangedRun, UserError
 from limbeck.files import atomic_write, clean_temporary, half_written, writing
 
 STEPS = ("train.steps", "gloss.steps")
 """The affecting fields that may grow on a resume (`--extend`); a run has one of them."""
+
+LATER = ("gloss", "eval", "report", "report.md", "report.html", "report.json", "leave_one_out.json")
+WITHOUT = "without-"
+"""What stages after a training leave in its run directory, also where the training is taken away."""
 
 _log = logging.getLogger("limbeck")
 
@@ -272,8 +276,9 @@ def check_folder(folder: Path, affecting: Mapping[str, object], *, extend: bool 
 
 
 def _check_ours(folder: Path) -> None:
-    ours = {folder / ".lock", folder / "log.txt", *half_written(folder)}
-    if foreign := sorted(p.name for p in folder.iterdir() if p not in ours):
+    ours = {".lock", "log.txt", *LATER, *(path.name for path in half_written(folder))}
+    names = sorted(path.name for path in folder.iterdir())
+    if foreign := [name for name in names if name not in ours and not name.startswith(WITHOUT)]:
         raise UserError(f"{folder} holds {foreign[0]} but no run of limbeck; choose a new or an empty folder")
 
 
@@ -289,7 +294,7 @@ def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any], extend: 
     mend = "set it back, or choose another run directory"
     if only_steps and not extend and now > before:
         mend = f"to train on, set {steps} back to {before} and add --extend {now - before}"
-    raise UserError(f"{folder} holds a run with other settings: {'; '.join(changed)}; {mend}")
+    raise ChangedRun(f"{folder} holds a run with other settings: {'; '.join(changed)}; {mend}")
 
 
 class _LogFile(logging.FileHandler):

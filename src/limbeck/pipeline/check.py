@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from limbeck.distill.stored import make_step
+from limbeck.errors import UserError
 from limbeck.pipeline.assemble import Assembled, Progress, assemble
 from limbeck.pipeline.gloss import FOLDER, check_gloss
 from limbeck.pipeline.place import check_place
@@ -20,7 +21,7 @@ from limbeck.pipeline.train import (
     student_sees,
     training_batches,
 )
-from limbeck.recipe import Recipe
+from limbeck.recipe import Recipe, load_recipe
 from limbeck.training.engine import Autocast, choose_device, choose_precision
 from limbeck.training.loop import StepContext
 from limbeck.training.optimiser import adamw
@@ -39,6 +40,7 @@ def check(recipe: Recipe, progress: Progress | None = None) -> dict[str, Any]:
     Raises:
         UserError: whatever would stop the run.
     """
+    _check_pretrained(recipe)
     check_place(recipe, Path(recipe.output))
     if recipe.gloss is not None and recipe.gloss.init is None:
         check_gloss(recipe, Path(recipe.output) / FOLDER, init=None)
@@ -58,6 +60,16 @@ def check(recipe: Recipe, progress: Progress | None = None) -> dict[str, Any]:
         "predictions": "store" if made.from_store else "online" if made.placed else None,
         **_cost(made, progress),
     }
+
+
+def _check_pretrained(recipe: Recipe) -> None:
+    """Reads the recipes that come first, and refuses a teacher of theirs that is still to be made."""
+    for one in recipe.pretrain:
+        made = Path(load_recipe(one.recipe).output) / "model"
+        if not made.is_dir():
+            raise UserError(
+                f"{made} is not trained yet: `limbeck run` makes it first, or check {one.recipe} by itself"
+            )
 
 
 def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:

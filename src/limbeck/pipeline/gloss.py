@@ -133,6 +133,9 @@ def gloss(
             "output": str(folder.absolute()),
             "text": None,
             "gloss": made.section.model_copy(update={"init": init}),
+            "pretrain": (),
+            "eval": recipe.eval.model_copy(update={"tasks": None}),
+            "report": None,
         }
         saved = to_toml(recipe.model_copy(update=alone))  # for itself: it trains no student
         with Run.open(

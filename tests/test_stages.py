@@ -1,0 +1,236 @@
+"""`limbeck run`: a recipe's stages in order, skipped when done, killed anywhere, done anew when asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limbeck.errors import UserError
+from limbeck.pipeline import run_stages, stages
+from limbeck.recipe import load_recipe, recipe_from
+from limbeck.tables_pipeline import stages_tables
+from tests.test_bad_input import done, refused
+from tests.tiny_gloss import gloss_tables, world
+from tests.tiny_recipes import read_json, tables, write_text
+
+TEACHER = """name = "teacher"
+seed = 3
+output = "teacher"
+"""
+STUDENT = """name = "student"
+seed = 4
+output = "student"
+[[pretrain]]
+recipe = "teacher.toml"
+[[teachers]]
+name = "elder"
+model = "./teacher/model"
+device = "cpu"
+"""
+AFTER = """[report]
+page = true
+card = true
+"""
+
+
+def write_recipes(folder: Path) -> Path:
+    """`teacher.toml` and `student.toml`, which names it."""
+    write_text(folder)
+    made = tables(eval={"tasks": ["mlm"]})
+    rows = []
+    for name in ("text", "student", "train", "eval"):
+        rows += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in made[name].items())]
+    plain = "\n".join(row for row in rows if not row.startswith("tasks"))
+    (folder / "teacher.toml").write_text(TEACHER + plain + "\n", encoding="utf-8")
+    (folder / "student.toml").write_text(STUDENT + "\n".join(rows) + "\n" + AFTER, encoding="utf-8")
+    return folder / "student.toml"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Iterator[Path]:
+    return write_recipes(tmp_path)
+
+
+def states(results: dict[str, Any]) -> dict[str, str]:
+    return {row["stage"]: row["state"] for row in results["stages"]}
+
+
+ALL = ("teacher: pretrain", "distill", "eval", "report")
+
+
+def test_all_of_it_then_nothing_then_what_changed(recipe: Path) -> None:
+    home = recipe.parent
+    first = run_stages(load_recipe(recipe))
+    assert states(first) == dict.fromkeys(ALL, "ran")
+    assert [model["role"] for model in first["eval"]["models"]] == ["student", "teacher"]
+    assert first["eval"] == read_json(home / "student" / "eval" / "results.json")
+    assert first["eval"]["tasks"]["mlm"]["settings"]["passages"] == 16
+    assert set(first["report"]) == {"page", "card"}
+    for path in first["report"].values():
+        assert Path(path).is_file()
+    assert first["words"] == read_json(home / "student" / "results.json")["words"]
+    again = run_stages(load_recipe(recipe))
+    assert states(again) == dict.fromkeys(ALL, "skipped")
+    assert {k: v for k, v in again.items() if k != "stages"} == {
+        k: v for k, v in first.items() if k != "stages"
+    }
+    titles = [title for title, *_ in stages_tables(again)]
+    assert titles[-2:] == ["Stages", "Report"]
+
+    # What comes after the training is done again when it changes.
+    other = run_stages(load_recipe(recipe, ["eval.passages=16", "eval.teachers=false"]))
+    assert states(other) == dict(zip(ALL, ("skipped", "skipped", "ran", "ran"), strict=True))
+    page = ["report.page=false"]
+    assert states(run_stages(load_recipe(recipe, page)))["report"] == "ran"
+    assert states(run_stages(load_recipe(recipe, page)))["report"] == "skipped"
+
+    # A training is refused, and done anew when that is asked for.
+    changed = [*page, "train.learning_rate=0.1"]
+    with pytest.raises(UserError, match=r"train.learning_rate .* or do it anew with --again, which deletes"):
+        run_stages(load_recipe(recipe, changed))
+    kept = (home / "teacher" / "results.json").stat().st_mtime_ns
+    anew = run_stages(load_recipe(recipe, changed), again=True)
+    assert states(anew) == dict(zip(ALL, ("skipped", "ran", "ran", "ran"), strict=True))
+    assert (home / "teacher" / "results.json").stat().st_mtime_ns == kept
+    assert anew["words"]["models"][0]["weights"] != first["words"]["models"][0]["weights"]
+    text = (home / "teacher.toml").read_text(encoding="utf-8")
+    (home / "teacher.toml").write_text(text.replace("seed = 3", "seed = 8"))
+    with pytest.raises(UserError, match="--again"):
+        run_stages(load_recipe(recipe, changed))
+    third = run_stages(load_recipe(recipe, changed), again=True)
+    assert states(third) == dict.fromkeys(ALL, "ran"), "another teacher is another student"
+
+
+@pytest.mark.parametrize("at", ["teacher", "student", "eval", "report"])
+def test_stopped_at_a_stage_it_goes_on(recipe: Path, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, evaluate, report = stages.student_stage.run, stages.evaluate, stages._report
+    loaded = load_recipe(recipe, ["report.page=false"])
+
+    def stops(name: str, function: Any) -> Any:
+        def run(*args: Any, **options: Any) -> Any:
+            if name == at or (name == "train" and args[0].name == at):
+                raise KeyboardInterrupt
+            return function(*args, **options)
+
+        return run
+
+    monkeypatch.setattr(stages.student_stage, "run", stops("train", train))
+    monkeypatch.setattr(stages, "evaluate", stops("eval", evaluate))
+    monkeypatch.setattr(stages, "_report", stops("report", report))
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(loaded)
+    monkeypatch.undo()
+    found = states(run_stages(loaded))
+    before = ("teacher", "student", "eval", "report").index(at)
+    assert list(found.values()) == ["skipped"] * before + ["ran"] * (4 - before)
+
+
+def test_glosses_come_after_the_student_and_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world(tmp_path)
+    monkeypatch.setenv("LIMBECK_WORDNET", str(tmp_path / "wordnet"))
+    write_text(tmp_path)
+    section = gloss_tables(None, lexicon=str(tmp_path / "wordnet"), max_length=128)["gloss"]
+    asked = {"tasks": ["mlm", "wsd"], "wsd": "valid.jsonl"}
+    made = tables(student={"max_length": 128}, eval=asked) | {"gloss": section, "output": "run"}
+    recipe = recipe_from(made, tmp_path)
+    found = run_stages(recipe)
+    assert states(found) == dict.fromkeys(("pretrain", "gloss", "eval"), "ran")
+    assert [model["name"] for model in found["eval"]["models"]] == ["tiny", "tiny, glossed"]
+    assert list(found["eval"]["tasks"]["wsd"]) == ["tiny, glossed"]
+    assert len(found["eval"]["tasks"]["mlm"]["models"]) == 2
+    assert found["gloss"] == read_json(tmp_path / "run" / "gloss" / "results.json")
+    assert set(states(run_stages(recipe)).values()) == {"skipped"}
+    section = section | {"learning_rate": 2e-3}
+    changed = recipe_from(made | {"gloss": section}, tmp_path)
+    with pytest.raises(UserError, match=r"gloss.learning_rate .* --again"):
+        run_stages(changed)
+    anew = run_stages(changed, again=True)
+    assert states(anew) == {"pretrain": "skipped", "gloss": "ran", "eval": "ran"}
+    alone = load_recipe(tmp_path / "run" / "gloss" / "recipe.toml")
+    assert (alone.text, alone.eval.tasks) == (None, None), "it does its own stage alone"
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_as_if_never_killed(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        write_recipes(tmp_path / name)
+    child = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "limbeck", "run", "student.toml", "--json"]
+
+    def start(name: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, cwd=tmp_path / name, env=child, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    began = time.monotonic()
+    whole, errors = start("whole").communicate(timeout=160)
+    took = time.monotonic() - began
+    assert "Traceback" not in errors
+    kills = 0
+    for part in (0.5, 0.7, 0.85):
+        process = start("killed")
+        try:
+            process.communicate(timeout=part * took)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+    assert kills >= 2
+    killed, errors = start("killed").communicate(timeout=160)
+    assert "Traceback" not in errors
+    one, other = json.loads(whole), json.loads(killed)
+    assert one["eval"]["tasks"]["mlm"]["models"] == [
+        model | {"model": model["model"].replace("/killed/", "/whole/")}
+        for model in other["eval"]["tasks"]["mlm"]["models"]
+    ]
+    weights = [
+        (tmp_path / name / "student/model/model.safetensors").read_bytes() for name in ("whole", "killed")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_the_command(recipe: Path) -> None:
+    shown = done("run", recipe, "--set", "report.page=false", "--set", "report.card=false")
+    for said in ("Masked words of valid", "Side by side", "Stages", "teacher: pretrain", "ran"):
+        assert said in shown.stdout
+    second = done("run", recipe, "--set", "report.page=false", "--set", "report.card=false", "--json")
+    assert set(states(json.loads(second.stdout)).values()) == {"skipped"}
+    for verb in ("distill", "pretrain"):
+        name = "student" if verb == "distill" else "teacher"
+        alone = done(verb, recipe.with_name(f"{name}.toml"), "--json")
+        assert "stages" not in json.loads(alone.stdout)
+
+
+def test_what_is_wrong_is_one_line_before_anything_is_trained(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LIMBECK_DATA", raising=False)
+    home, text = recipe.parent, recipe.read_text(encoding="utf-8")
+
+    def says(changed: str, said: str) -> None:
+        recipe.write_text(changed, encoding="utf-8")
+        assert said in refused("run", recipe)
+        assert not (home / "teacher").exists()
+        assert not (home / "student").exists()
+
+    says(text.replace('"teacher.toml"', '"none.toml"'), "cannot read the recipe")
+    says(text.replace('"teacher.toml"', '"student.toml"'), "is among its own [[pretrain]]")
+    says(text.replace('["mlm"]', '["mlm", "glue"]'), "no GLUE data")
+    says(text.replace('["mlm"]', '["nonsense"]'), '[eval] tasks = ["nonsense"]: must be a list of "mlm"')
+    says(text.replace('["mlm"]', '["wsd"]'), '"wsd" needs a model with a gloss head; add [gloss]')
+    says(text.replace('recipe = "teacher.toml"', "recipe = 3"), "[[pretrain]] number 1 recipe = 3: must be")
+    says(text.replace("page = true", "pages = true"), "did you mean page?")
+    recipe.write_text(text, encoding="utf-8")
+    assert "is not trained yet" in refused("check", recipe)
