@@ -92,8 +92,9 @@ def test_every_command_has_help_that_is_documented(words: list[str]) -> None:
 
 def test_the_commands_are_those_promised_and_their_page_is_current() -> None:
     names = "init check run pretrain distill finetune gloss score wsd spin export".split()  # noqa: SIM905
-    names += "report demo env eval data store".split()  # noqa: SIM905
+    names += "report demo env eval data store ls diff".split()  # noqa: SIM905
     names += [
+        "eval models",
         "eval mlm",
         "eval wsd",
         "eval cost",
@@ -236,7 +237,7 @@ def test_divergence_is_one_line_and_exit_code_1(
     def diverges(*_: object, **__: object) -> None:
         raise limbeck.TrainingDiverged("the loss is nan in step 3")
 
-    monkeypatch.setattr("limbeck.pipeline.run", diverges)
+    monkeypatch.setattr("limbeck.pipeline.run_stages", diverges)
     monkeypatch.setattr("limbeck.pipeline.demo.run_demo", diverges)
     places = {"RECIPE": str(recipe), "OUT": str(recipe.parent / "demo")}
     result = invoke(*(places.get(word, word) for word in words))

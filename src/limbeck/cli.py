@@ -12,11 +12,22 @@ from typing import Annotated
 
 import typer
 
-from limbeck import __version__, cli_cost, cli_lexical, cli_paraphrase, cli_spin, cli_store, cli_tasks, tables
-from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
+from limbeck import (
+    __version__,
+    cli_cost,
+    cli_eval,
+    cli_lexical,
+    cli_paraphrase,
+    cli_runs,
+    cli_spin,
+    cli_store,
+    cli_tasks,
+    cli_train,
+    tables,
+)
+from limbeck.cli_options import AsJson, Overrides, RecipeFile, Verbose
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, cache_dir, check_writable
-from limbeck.processes.together import command_again
 from limbeck.terminal import show, work
 
 app = typer.Typer(
@@ -27,7 +38,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-evaluate = typer.Typer(help="Measure models.", no_args_is_help=True, rich_markup_mode=None)
+evaluate = typer.Typer(
+    help="Measure models: on one task by its sub-command, or side by side on several.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    cls=cli_eval.EvalGroup,
+    subcommand_metavar="MODEL... --tasks NAMES | COMMAND [ARGS]...",
+)
 data = typer.Typer(
     help="Get data that may not be shipped with Limbeck.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -80,83 +97,10 @@ def check(
         show(check_recipe(loaded, progress), as_json, tables.check_tables)
 
 
-@app.command()
-def run(
-    recipe: RecipeFile,
-    overrides: Overrides = None,
-    output: Output = None,
-    extend: Extend = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Train the student of a recipe and measure it, then train it on glosses if the recipe has [gloss].
-
-    The same command goes on with a run that was stopped. `torchrun --nproc-per-node N -m limbeck run RECIPE`
-    runs it on N processes, as it does `pretrain` and `distill`.
-    """
-    _run(recipe, overrides, output, extend, as_json, verbose, teachers=None)
-
-
-@app.command()
-def pretrain(
-    recipe: RecipeFile,
-    overrides: Overrides = None,
-    output: Output = None,
-    extend: Extend = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Train without teachers: plain masked-LM training.
-
-    As `run`, but refuses a recipe that has teachers, and leaves its [gloss] for `limbeck gloss`.
-    """
-    _run(recipe, overrides, output, extend, as_json, verbose, teachers=False)
-
-
-@app.command()
-def distill(
-    recipe: RecipeFile,
-    overrides: Overrides = None,
-    output: Output = None,
-    extend: Extend = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Train with teachers.
-
-    As `run`, but refuses a recipe that has none, and leaves its [gloss] for `limbeck gloss`.
-    """
-    _run(recipe, overrides, output, extend, as_json, verbose, teachers=True)
-
-
-def _run(
-    path: Path,
-    overrides: list[str] | None,
-    output: Path | None,
-    extend: int | None,
-    as_json: bool,
-    verbose: bool,
-    *,
-    teachers: bool | None,
-) -> None:
-    """`teachers`: whether the recipe must have some or none; None: as it likes."""
-    with work(verbose, several=True) as progress:
-        from limbeck.recipe import extended, load_recipe
-
-        recipe = load_recipe(path, overrides or [])
-        if teachers is False and recipe.teachers:
-            raise UserError(f"{path} has teachers; use `limbeck distill`, or take the [[teachers]] out")
-        if teachers and not recipe.teachers:
-            raise UserError(f"{path} has no [[teachers]]; add some, or use `limbeck pretrain`")
-        if extend is not None:
-            recipe = extended(recipe, extend)
-        if teachers is not None:
-            recipe = recipe.model_copy(update={"gloss": None})
-        from limbeck.pipeline import run as run_recipe
-
-        again = command_again(sys.argv[1:])
-        results = run_recipe(recipe, output, extend=extend is not None, resume_hint=again, progress=progress)
-        show(results, as_json, tables.run_tables)
+app.command()(cli_train.run)
+app.command()(cli_train.pretrain)
+app.command()(cli_train.distill)
+evaluate.command("models")(cli_eval.eval_models)
 
 
 @evaluate.command()
@@ -216,6 +160,8 @@ app.command()(cli_lexical.score)
 app.command()(cli_lexical.wsd)
 app.command()(cli_cost.export)
 app.command()(cli_spin.spin)
+app.command("ls")(cli_runs.list_runs)
+app.command()(cli_runs.diff)
 
 
 @app.command()
