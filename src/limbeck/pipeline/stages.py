@@ -162,10 +162,10 @@ def _row(name: str, folder: Path, began: float, skipped: bool) -> Json:
 
 
 def _written(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is written anew; None where there is none."""
+    """What changes when a file is written anew; None where there is none, or no folder for one."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return found.st_mtime_ns, found.st_ino
 
