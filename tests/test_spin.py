@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import limbeck
 from limbeck.errors import UserError
 from limbeck.lexicon.lexicon import Lexicon, open_lexicon
 from limbeck.tools import spin
-from limbeck.tools.spin import Spinner, Spun, paragraphs
+from limbeck.tools.spin import Spinner, Spun, collecting_seldom, paragraphs
 from limbeck.tools.spin_synonyms import Synonyms
 from limbeck.tools.spin_words import CONTENT, DETERMINER, ENDS, LINK, MODAL, NONE, shape
 from tests.list_lexicon import ListLexicon
@@ -302,3 +303,12 @@ def test_wordnet_itself() -> None:
     assert replaced["automobiles"].endswith("s")
     assert not {"May", "two", "men", "could", "see", "had", "were", "not"} & set(replaced)
     check(text, spun)
+
+
+def test_cycles_are_sought_seldom_while_a_program_spins() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(RuntimeError, match="stopped"), collecting_seldom():
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] > 100 * before[0]
+        raise RuntimeError("stopped")
+    assert gc.get_threshold() == before

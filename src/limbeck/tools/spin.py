@@ -13,6 +13,8 @@ stands. The words changed at a smaller rate are among those changed at a larger 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -174,6 +176,22 @@ class Spinner:
             if not left:
                 break
         return sorted(drawn)
+
+
+@contextlib.contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Lets Python look for cycles of garbage only now and then.
+
+    As more and more is remembered of words it would look at all of that again and again, a quarter of the
+    time of the first million words; and spinning leaves no cycles. It is a setting of the whole process, so
+    that a program that spins turns it on, and not `Spinner`.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(1_000_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def paragraphs(chunks: Iterable[str]) -> Iterator[str]:
