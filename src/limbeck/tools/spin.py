@@ -277,6 +277,8 @@ def _mended(
         return
     article = run[one.start : one.end]
     mended = article[0] + ("n" if vowel else "")
+    if mended == article:  # it was wrong before, and is right now
+        return
     parts[2 * place] = run[: one.start] + mended + run[one.end :]
     start = offsets[place] + one.start
     yield Change(start, start + len(article), article, mended, "", "", "", "")
