@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,19 @@ def test_the_demo_measures_all_it_shows(tmp_path: Path) -> None:
             assert nats["after"] != nats["before"], name
     assert {"bank", "river", "firm"} <= {word["text"] for word in result["paragraph"]}
     assert {word["source"] for word in result["paragraph"]} <= {MODEL, ONLY}
-    assert Path(result["report"]).is_file()
+    page = Path(result["report"])
+    assert page == tmp_path / "report.html"
+    said = page.read_text(encoding="utf-8")
+    for words in ("nouns", "others", "lmgc-m", "first sense", "chance", "What running costs", "Teachers"):
+        assert words in said, words
+    evaluation = json.loads((tmp_path / "eval" / "results.json").read_text(encoding="utf-8"))
+    assert evaluation["tasks"]["mlm"] == result["words"]["all"]
+    assert {row["model"] for row in evaluation["rows"] if row["task"] == "cost"} == {
+        "student",
+        "nouns",
+        "others",
+    }
+    assert (tmp_path / "lmgc" / "model" / "README.md").is_file()
     titles = [table["title"] for table in result["tables"]]
     assert len(titles) == 4
     again = run_demo(tmp_path, few)  # all is there: nothing is trained again

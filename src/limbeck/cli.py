@@ -220,12 +220,24 @@ app.command()(cli_spin.spin)
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories; several are compared.")],
-    output: Annotated[Path | None, typer.Option(metavar="PATH", help="File or folder to write.")] = None,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Run directories, compared; in a page also results of eval."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="page.html, or a Markdown file, or a folder for report.md."
+        ),
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a report of runs, with figures."""
+    """Write a report of runs: students, teachers and baselines, quality beside cost, with figures.
+
+    An .html file is one page that needs nothing else; the folders and files of `limbeck eval` go into it as
+    well. The model cards of the runs are brought up to date.
+    """
     with work(verbose):
         from limbeck.report.page import write_report
 
@@ -245,8 +257,8 @@ def demo(
     """Show on WordNet what teaching is worth.
 
     Trains two teachers on its glosses and examples, distils a student from both, and trains the same student
-    without teachers; then the student learns word senses and disambiguates a paragraph. About eleven minutes
-    on two cores. `--set` overrides a field of all its recipes.
+    without teachers; then the student learns word senses and disambiguates a paragraph. Ends with a page of
+    them all. About eleven minutes on two cores. `--set` overrides a field of all its recipes.
     """
     with work(verbose) as progress:
         from limbeck.pipeline.demo import run_demo

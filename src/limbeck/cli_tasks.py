@@ -10,6 +10,7 @@ import typer
 from limbeck import tables_tasks
 from limbeck.cli_options import AsJson, Verbose
 from limbeck.errors import UserError
+from limbeck.processes.group import current
 from limbeck.processes.together import command_again
 from limbeck.terminal import show, work
 
@@ -61,6 +62,7 @@ def finetune(
         from limbeck.finetune.examples import read_table
         from limbeck.finetune.settings import FinetuneSettings
         from limbeck.finetune.train import finetune as run_finetune
+        from limbeck.report.finish import finish
 
         settings = FinetuneSettings(
             epochs=epochs,
@@ -76,7 +78,10 @@ def finetune(
         rows, held = (read_table(path, text=text, second=text2, label=label) for path in (train, valid))
         again = command_again(sys.argv[1:])
         done = run_finetune(model, rows, held, output, settings, resume_hint=again, progress=progress)
-        show(done.results, as_json, tables_tasks.finetune_tables)
+        results = done.results
+        if "rows" not in results:  # a finished run is left as it is
+            results = current().from_main(lambda: finish(output, done.results))
+        show(results, as_json, tables_tasks.finetune_tables)
 
 
 def eval_glue(

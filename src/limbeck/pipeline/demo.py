@@ -16,10 +16,10 @@ from limbeck.files import atomic_write
 from limbeck.lexicon.wordnet import find_wordnet
 from limbeck.pipeline import demo_senses
 from limbeck.pipeline.assemble import EVALUATION_SEED, Progress, assemble
+from limbeck.pipeline.demo_page import demo_page
 from limbeck.pipeline.teachers import mean_weights
 from limbeck.pipeline.train import prepared_teachers, run
 from limbeck.recipe import Recipe, load_recipe
-from limbeck.report.page import write_report
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
 from limbeck.teachers.masked_lm import load_masked_lm
 from limbeck.text.pieces import PieceTokenizer
@@ -28,7 +28,8 @@ log = logging.getLogger("limbeck")
 
 WEIGHTINGS = ("gold", "evidence")
 RECIPES = ("nouns", "others", "student", "alone")
-PARTS = len(RECIPES) + 1 + len(demo_senses.RECIPES)
+ROLES = {"student": "student", "nouns": "teacher", "others": "teacher", "alone": "model"}
+PARTS = len(RECIPES) + 1 + len(demo_senses.RECIPES) + 1
 HALVES = {"all": "wordnet:/valid", "nouns": "wordnet:noun/valid", "others": "wordnet:verb,adj,adv/valid"}
 TITLES = {
     "nouns": "teacher of the noun entries (uncased WordPiece)",
@@ -48,7 +49,7 @@ def run_demo(
     """Trains four models in `folder`, or goes on with them, compares them, and teaches the student senses.
 
     Args:
-        folder: gets the recipes, a run directory each, and `report.md`.
+        folder: gets the recipes, a run directory each, an evaluation `eval`, and `report.html`.
         overrides: recipe fields for all four, such as `train.steps=20`; those of `gloss` for the two after.
 
     Returns:
@@ -76,7 +77,9 @@ def run_demo(
     senses = demo_senses.learn_senses(
         folder, glosses, first_part=6, parts=PARTS, resume_hint=resume_hint, progress=progress
     )
-    report = write_report([folder / "student", folder / "alone"], folder / "report.md")
+    log.info("demo, part %d of %d: what the models cost, and the page", PARTS, PARTS)
+    runs = ("student", "alone", "nouns", "others", *demo_senses.RECIPES)
+    report = demo_page(folder, words["all"], ROLES, runs, progress)
     result = {
         "tables": [_quality(words), _carried(weights), *senses["tables"]],
         "notes": words["all"]["notes"],

@@ -32,6 +32,7 @@ from limbeck.pipeline.place import common
 from limbeck.processes.group import current
 from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
+from limbeck.report.finish import finish
 from limbeck.run import Run, check_folder
 from limbeck.teachers.loading import find_source
 from limbeck.teachers.masked_lm import weights_digest
@@ -249,8 +250,7 @@ def _train(
 
     def measured() -> dict[str, Any]:
         results = gloss_results(made, opened.folder, result, batches.steps_per_epoch, text, progress)
-        atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        return results
+        return finish(opened.folder, results)
 
     return dict(current().from_main(measured))
 

@@ -80,6 +80,7 @@ def gloss_results(
         "valid": {
             "sources": [shown_model(name) for name in made.valid_names],
             "instances": len(made.valid),
+            "fingerprint": Gold.of(((one.id, one.pos, one.gold) for one in made.valid), None).fingerprint,
             "overlap": made.overlap,
             "f1": result.metrics.get("valid_f1"),
             "nats": result.metrics.get("valid_nats"),

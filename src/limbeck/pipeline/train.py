@@ -25,6 +25,7 @@ from limbeck.pipeline.teachers import calibrate, describe, teachers_table
 from limbeck.processes.group import current
 from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
+from limbeck.report.finish import finish
 from limbeck.run import Run
 from limbeck.teachers.loading import quiet
 from limbeck.teachers.masked_lm import MaskedLM, weights_digest
@@ -140,8 +141,7 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
 
     def measured() -> dict[str, Any]:
         results = results_of(made, opened.folder, student_sees(made), teachers, result, progress)
-        atomic_write(opened.folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        return results
+        return finish(opened.folder, results)
 
     return dict(current().from_main(measured))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from limbeck.report.runs import is_number
@@ -19,6 +20,17 @@ def escape(value: object) -> str:
     text = re.sub(r"([\\`*_\[\]#~$^])", r"\\\1", text)
     # what GitHub makes a link of without any markup: an address, a mail address, a person
     return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
+
+
+def pathless(text: str) -> str:
+    """Text in which every absolute path is its last part: what goes out tells nothing of folders at home."""
+    return re.sub(r"(?:(?<=^)|(?<=[\s,=(]))(?:~|[A-Za-z]:)?[/\\][^\s,;)]*", _last_part, text)
+
+
+def _last_part(found: re.Match[str]) -> str:
+    text = found[0]
+    parts = PureWindowsPath(text).parts if "\\" in text else PurePosixPath(text).parts
+    return parts[-1] if len(parts) > 1 else text
 
 
 def code_block(text: str, language: str = "") -> str:

@@ -27,6 +27,8 @@ def _measured(run: RunFiles) -> list[Measured]:
     """The student (first, under the run's name) and the teachers of a run; empty where none was measured."""
     given = run.section("words").get("models")
     models = [m for m in given if isinstance(m, dict)] if isinstance(given, list) else []
+    if run.kind == "gloss":
+        models = models[1:]  # the first one is the model before
     found = []
     for place, model in enumerate(models):
         pieces, parameters = model.get("pieces_per_word"), model.get("parameters")

@@ -1,27 +1,26 @@
-"""`limbeck report RUN...`: a Markdown page with figures, made only of what the runs wrote.
+"""`limbeck report RUN...`: a page, of HTML or of Markdown with figures, made only of what the runs wrote.
 
 A value that a run did not record is shown as a dash, never guessed.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
-from limbeck.report.markdown import (
-    NONE,
-    code_block,
-    count,
-    duration,
-    escape,
-    memory,
-    table,
-)
-from limbeck.report.runs import RunFiles, is_number, read_run
+from limbeck.report.card import write_card
+from limbeck.report.content import COSTS, TEXTS, WHAT, costs_of, texts_of, what_of
+from limbeck.report.html import write_page
+from limbeck.report.markdown import code_block, escape, table
+from limbeck.report.runs import RunFiles, read_run
 from limbeck.report.sections import Figures, coverage, learning, results, weights
+
+log = logging.getLogger("limbeck")
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
@@ -29,17 +28,22 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
 
     Args:
         runs: run directories.
-        output: the Markdown file, or a folder for `report.md`; None: in the run directory, or for several
-            runs in the folder that holds the first.
+        output: an HTML page (`.html`; evaluation folders may be among the runs then), a Markdown file, or a
+            folder for `report.md`; None: `report.md` in the run directory, or for several runs in the folder
+            that holds the first.
 
     Returns:
-        The path of the Markdown file; the figures are in the folder of the same name without `.md`.
+        The path of the file; the figures of Markdown are in the folder of the same name without `.md`.
 
     Raises:
         UserError: not a run directory, nothing logged yet, a damaged file, or the report cannot be written.
     """
     if not runs:
         raise UserError("no run to report on; name at least one run directory")
+    if output is not None and output.suffix.lower() in (".html", ".htm"):
+        written = write_page(runs, output)
+        _refresh(runs)
+        return written
     read = _named([read_run(Path(folder)) for folder in runs])
     if output is None:
         output = (read[0].folder if len(read) == 1 else read[0].folder.resolve().parent) / "report.md"
@@ -53,12 +57,24 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
         learning(read, drawn),
         *(weights(run, drawn) for run in read if run.teachers()),
         *(coverage(run, drawn) for run in read if run.teachers()),
-        _cost(read),
+        f"## Cost\n\n{table(COSTS, costs_of(read))}",
         _reproduce(read),
     ]
     drawn.write()
     atomic_write(output, "\n\n".join(part for part in parts if part) + "\n")
+    _refresh(runs)
     return output
+
+
+def _refresh(runs: Sequence[Path]) -> None:
+    """Brings the cards of finished runs up to date; those of a place that may not be written to stay."""
+    for folder in map(Path, runs):
+        model = folder / "model"
+        if model.is_dir() and (folder / "results.json").is_file() and (folder / "recipe.toml").is_file():
+            if os.access(model, os.W_OK):
+                write_card(folder)
+            else:
+                log.warning("%s cannot be written; the card in it stays as it is", model)
 
 
 def _named(runs: list[RunFiles]) -> list[RunFiles]:
@@ -87,86 +103,7 @@ def _heading(runs: Sequence[RunFiles]) -> str:
 
 
 def _what(runs: Sequence[RunFiles]) -> str:
-    columns = ["run", "student", "teachers", "weighting", "kd", "student sees", "steps", "batch", "seed"]
-    rows = []
-    for run in runs:
-        kd, last = run.setting("distill", "kd"), run.setting("distill", "kd_final")
-        taught = bool(run.teachers())
-        rows.append(
-            [
-                run.name,
-                _student(run),
-                ", ".join(run.teachers()) or "none",
-                run.setting("distill", "weighting") if taught else None,
-                (f"{kd} to {last}" if is_number(last) and last != kd else kd) if taught else None,
-                run.section("student").get("student_sees", run.setting("distill", "student_sees")),
-                run.setting("train", "steps"),
-                run.setting("train", "batch"),
-                run.recipe.get("seed"),
-            ]
-        )
-    texts = []
-    for run in runs:
-        for kind in ("train", "valid"):
-            given = run.setting("text", kind)
-            named = ", ".join(str(item) for item in given) if isinstance(given, list) else given
-            texts.append([run.name, kind, named, _data(run, kind)])
-    return f"## What was run\n\n{table(columns, rows)}\n\n{table(['run', 'text', 'from', 'measured'], texts)}"
-
-
-def _student(run: RunFiles) -> str:
-    student = run.recipe.get("student")
-    if not isinstance(student, dict):
-        return NONE
-    if student.get("init"):
-        layers = student.get("layers")
-        return f"{student['init']}" + (f", layers {layers}" if layers else "")
-    shape = f"{student.get('layers', '?')}×{student.get('hidden', '?')}"
-    return f"{student.get('family', '')} {shape}, {student.get('tokenizer', '')}".strip(" ,")
-
-
-def _data(run: RunFiles, kind: str) -> str:
-    data = run.section("text").get(kind)
-    if not isinstance(data, dict):
-        return NONE
-    return ", ".join(f"{count(value)} {name}" for name, value in data.items() if is_number(value)) or NONE
-
-
-def _cost(runs: Sequence[RunFiles]) -> str:
-    columns = [
-        "run",
-        "wall time",
-        "tokens",
-        "tokens/s",
-        "peak memory",
-        "student parameters",
-        "teacher parameters",
-    ]
-    rows = []
-    for run in runs:
-        cost = run.section("cost")
-        speeds = [speed for _, speed in run.points("tokens_per_second")]
-        speed = cost.get("tokens_per_second", sum(speeds) / len(speeds) if speeds else None)
-        teachers = [t.get("parameters") for t in run.teacher_table()]
-        rows.append(
-            [
-                run.name,
-                duration(cost.get("seconds", run.final.get("seconds"))),
-                count(cost.get("tokens", run.final.get("tokens"))),
-                count(speed),
-                _memory(run),
-                count(run.section("student").get("parameters")),
-                " + ".join(count(p) for p in teachers) or ("none" if not run.teachers() else NONE),
-            ]
-        )
-    return f"## Cost\n\n{table(columns, rows)}"
-
-
-def _memory(run: RunFiles) -> str:
-    cost = run.section("cost")
-    host = cost.get("peak_memory_bytes", run.final.get("peak_memory"))
-    device = cost.get("peak_device_memory_bytes", run.final.get("peak_device_memory"))
-    return memory(host) + (f", GPU {memory(device)}" if is_number(device) and device > 0 else "")
+    return f"## What was run\n\n{table(WHAT, what_of(runs))}\n\n{table(TEXTS, texts_of(runs))}"
 
 
 def _reproduce(runs: Sequence[RunFiles]) -> str:

@@ -33,6 +33,15 @@ class RunFiles:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     final: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """What was trained: `student` (with or without teachers), `gloss` or `finetune`."""
+        if task := self.results.get("task"):
+            return str(task)
+        if "finetune" in self.recipe:
+            return "finetune"
+        return "gloss" if "gloss" in self.recipe and "text" not in self.recipe else "student"
+
     def points(self, key: str, *, evaluation: bool = False) -> Points:
         """(step, value) wherever `key` was logged as a finite number."""
         lines = self.evaluations if evaluation else self.training
@@ -84,7 +93,8 @@ def read_run(folder: Path) -> RunFiles:
         raise UserError(f"{folder} is not a folder; give the folder of a run, such as runs/demo")
     if not (folder / "recipe.toml").is_file():
         raise UserError(
-            f"{folder} is not a run directory (it has no recipe.toml); give the folder that a run wrote"
+            f"{folder} is not a run directory (it has no recipe.toml); give the folder that a run wrote "
+            "(results of `limbeck eval` go into an HTML page alone: -o page.html)"
         )
     lines = _metrics(folder / "metrics.jsonl")
     if not lines:

@@ -8,13 +8,10 @@ from pathlib import Path
 
 from limbeck.files import atomic_write
 from limbeck.report import figures
+from limbeck.report.content import PIECE, WORD, course_of, coverage_of, shares_of
 from limbeck.report.markdown import NONE, bounds, count, escape, fixed, interval, share, table
 from limbeck.report.measured import best_comparison, students, teachers
 from limbeck.report.runs import RunFiles, is_number
-
-WORD = "nats per masked word"
-PIECE = "nats per masked piece"
-"""What a run logs while it trains: the student's own pieces, at slots that it sees masked."""
 
 
 class Figures:
@@ -47,7 +44,7 @@ def results(runs: Sequence[RunFiles], drawn: Figures) -> str:
         parts += _per_word(measured, drawn)
     rows = []
     for run in waiting:
-        if points := run.points("valid_nats", evaluation=True):
+        if run.kind == "student" and (points := run.points("valid_nats", evaluation=True)):
             accuracy = run.points("valid_accuracy", evaluation=True)
             step, nats = points[-1]
             rows.append([run.name, f"{step:,.0f}", fixed(nats), share(accuracy[-1][1] if accuracy else None)])
@@ -90,7 +87,7 @@ def _per_word(runs: Sequence[RunFiles], drawn: Figures) -> list[str]:
     ]
     if len(shown) > 1:
         title = _ranking(shown, f"{WORD} ({which})")
-        svg = figures.estimates(shown, title=title, unit=f"{WORD}, {which}")
+        svg = figures.estimates(shown, title=title, unit=f"held-out {WORD}, {which}")
         parts.append(drawn.add("results", svg, title))
     return parts
 
@@ -120,77 +117,21 @@ def _ranking(shown: Sequence[figures.Estimate], unit: str) -> str:
 
 
 def learning(runs: Sequence[RunFiles], drawn: Figures) -> str:
-    """The section of learning curves.
-
-    A run logs nats per piece of its own tokenizer. Where the finished model was measured on words, its curve
-    is drawn per word, by one factor for all of it, so that teachers and other tokenizers can stand beside it.
-    """
-    per_word = best_comparison(runs)[0] is not None
-    curves = []
-    for run in runs:
-        points = run.points("valid_nats", evaluation=True)
-        factor = _words_per_logged(run) if per_word else 1.0
-        if points:
-            curves.append(figures.Curve(run.name, [(step, nats * factor) for step, nats in points]))
-    if not curves:
+    """The section of learning curves."""
+    course = course_of([run for run in runs if run.kind == "student"])
+    if course is None:
         return "## Learning curves\n\nNo evaluation on held-out text has been logged yet."
-    levels = []
-    if per_word:
-        levels = [(t.name, float(t.all_words["nats"])) for t in teachers(runs) if t.all_words]
-    unit = f"{WORD}, all words" if per_word else PIECE
-    if per_word or len(curves) == 1:
-        title = _course(curves, f"{WORD} (all words)" if per_word else PIECE)
-    else:
-        title = f"Held-out {PIECE} of {len(curves)} runs, each of its own pieces"
-    svg = figures.learning_curves(curves, levels, title=title, unit=unit)
-    text = (
-        "Logged per piece of the student, shown per word: each curve times the one factor that ends it at "
-        "what the finished model needs per word, all words."
-        if per_word
-        else "Per piece of each student's own tokenizer: curves of different tokenizers are not comparable."
-    )
-    return f"## Learning curves\n\n{drawn.add('learning', svg, title)}\n\n{text}"
-
-
-def _words_per_logged(run: RunFiles) -> float:
-    """Nats per word over nats per piece, of the finished model."""
-    logged = run.points("valid_nats", evaluation=True)
-    nats = students([run])[0].all_words.get("nats")
-    return float(nats) / logged[-1][1] if logged and logged[-1][1] > 0 and is_number(nats) else 1.0
-
-
-def _course(curves: Sequence[figures.Curve], unit: str) -> str:
-    ranked = sorted(curves, key=lambda curve: curve.points[-1][1])
-    best, end = ranked[0], ranked[0].points[-1]
-    title = f"{best.label} ends at {end[1]:.2f} {unit}"
-    if len(ranked) > 1:
-        other = ranked[1].points[-1][1]
-        title += f", {other - end[1]:.2f} below {ranked[1].label}"
-        passed = next((x for x, y in best.points if y <= other), None)
-        if passed is not None and passed < end[0]:
-            title += f", whose end it passes by step {passed:,.0f}"
-    return title
+    svg = figures.learning_curves(course.curves, course.levels, title=course.title, unit=course.unit)
+    return f"## Learning curves\n\n{drawn.add('learning', svg, course.title)}\n\n{course.said}"
 
 
 def weights(run: RunFiles, drawn: Figures) -> str:
     """The section of one run's teacher weights over the training; empty with fewer than two teachers."""
     parts = []
-    for key, what, ylabel in (
-        ("weight", "mean weight", "mean weight where several cover"),
-        ("heaviest", "share of slots on which the teacher weighs most", "share of slots, heaviest"),
-    ):
-        curves = [figures.Curve(name, run.points(f"{key}/{name}")) for name in run.teachers()]
-        curves = [curve for curve in curves if curve.points]
-        if len(curves) < 2:
-            continue
-        tail = {c.label: sum(y for _, y in c.points[-10:]) / len(c.points[-10:]) for c in curves}
-        top = max(tail, key=lambda label: tail[label])
-        said = "weight" if key == "weight" else "share of slots on which one is the heaviest"
-        title = f"{run.name}: {top} ends with the largest {said}"
-        if max(tail.values()) - min(tail.values()) < 0.005:
-            title = f"{run.name}: the teachers end with the same {said}"
-        svg = figures.teacher_weights(curves, title=title, ylabel=ylabel)
-        parts.append(drawn.add(f"{key}-{run.name}", svg, f"{what} per teacher over the training. {title}"))
+    for one in shares_of(run):
+        svg = figures.teacher_weights(one.curves, title=one.title, ylabel=one.ylabel)
+        alt = f"{one.what} per teacher over the training. {one.title}"
+        parts.append(drawn.add(f"{one.key}-{run.name}", svg, alt))
     if not parts:
         return ""
     return f"## Teacher weights: {escape(run.name)}\n\n" + "\n\n".join(parts)
@@ -198,41 +139,11 @@ def weights(run: RunFiles, drawn: Figures) -> str:
 
 def coverage(run: RunFiles, drawn: Figures) -> str:
     """The section of what one run's teachers cover; empty where no teacher was measured."""
-    rows, bars = [], []
-    for teacher in run.teacher_table():
-        uncovered = teacher.get("uncovered")
-        reasons = (
-            {str(k): float(v) for k, v in uncovered.items() if is_number(v)}
-            if isinstance(uncovered, dict)
-            else {}
-        )
-        rows.append(
-            [
-                teacher["name"],
-                teacher.get("model"),
-                share(teacher.get("coverage")),
-                ", ".join(f"{name} {share(value)}" for name, value in reasons.items()) or NONE,
-                share(teacher.get("vocabulary_projected")),
-                fixed(teacher.get("temperature")),
-                fixed(teacher.get("prior")),
-            ]
-        )
-        if is_number(teacher.get("coverage")):
-            bars.append((str(teacher["name"]), float(teacher["coverage"]), reasons))
-    if not rows:
+    found = coverage_of(run)
+    if found is None:
         return ""
-    columns = [
-        "teacher",
-        "model",
-        "slots covered",
-        "not covered, why",
-        "vocabulary projected",
-        "calibration",
-        "prior",
-    ]
-    text = f"## Coverage: {escape(run.name)}\n\n{table(columns, rows)}"
-    if bars:
-        least = min(bars, key=lambda bar: bar[1])
-        title = f"{run.name}: every teacher covers at least {least[1]:.1%} of the slots"
-        text += "\n\n" + drawn.add(f"coverage-{run.name}", figures.coverage_bars(bars, title=title), title)
+    text = f"## Coverage: {escape(run.name)}\n\n{table(found.columns, found.rows)}"
+    if found.bars:
+        svg = figures.coverage_bars(found.bars, title=found.title)
+        text += "\n\n" + drawn.add(f"coverage-{run.name}", svg, found.title)
     return text

@@ -1,0 +1,161 @@
+"""What a page is made from: run directories, evaluation folders, and single results of `limbeck eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from limbeck.errors import UserError
+from limbeck.report.runs import RunFiles, read_run
+from limbeck.tasks.rows import Row, rows_of
+
+RESULTS = "results.json"
+TASK_FILES = ("wsd.json", "glue.json", "paraphrase.json")
+"""What `limbeck eval wsd|glue|paraphrase` leaves in its folder."""
+EVALUATION = "eval"
+"""Of a run directory: where the evaluation of its recipe stands."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One run, or one evaluation.
+
+    results: of tasks, with their rows. models: what an evaluation measured (`name`, `path`, `fingerprint`,
+    `role`). run: None for an evaluation. without: the student trained without each teacher, {} where that
+    was not done. left_out: what an evaluation could not measure, a line each.
+    """
+
+    name: str
+    folder: Path
+    results: list[tuple[dict[str, Any], list[Row]]]
+    models: list[dict[str, Any]] = field(default_factory=list)
+    run: RunFiles | None = None
+    without: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+
+def read_sources(paths: Sequence[Path]) -> list[Source]:
+    """Reads each path, and the gloss training and the evaluation inside a run directory.
+
+    Raises:
+        UserError: neither a run directory nor an evaluation; a damaged file; a result of an unknown form.
+    """
+    if not paths:
+        raise UserError("nothing to report on; name at least one run directory or evaluation folder")
+    found: list[Source] = []
+    seen: set[Path] = set()
+    for path in (place for given in paths for place in _places(given)):
+        if path.resolve() not in seen:
+            seen.add(path.resolve())
+            found.append(_read(path))
+    return _named(found)
+
+
+def _places(given: Path) -> list[Path]:
+    """The path itself and what belongs to it."""
+    inner = [given / "gloss", given / EVALUATION]
+    is_run = (given / "recipe.toml").is_file()
+    return [given, *(one for one in inner if is_run and (one / RESULTS).is_file())]
+
+
+def _read(path: Path) -> Source:
+    if path.is_file():
+        return _single(path)
+    if (path / "recipe.toml").is_file():
+        return _run(path)
+    if (path / RESULTS).is_file():
+        return _evaluation(path)
+    for name in TASK_FILES:
+        if (path / name).is_file():
+            return _single(path / name)
+    if not path.is_dir():
+        raise UserError(f"{path} is not a folder; give the folder of a run, such as runs/demo")
+    raise UserError(
+        f"{path} is neither a run directory (it has no recipe.toml) nor an evaluation (it has no {RESULTS}); "
+        "give the folder that `limbeck run` or `limbeck eval` wrote"
+    )
+
+
+def _run(folder: Path) -> Source:
+    run = read_run(folder)
+    found = [_with_rows(run.results, folder / RESULTS)] if run.results else []
+    return Source(run.name, folder, found, run=run, without=_json(folder / "leave_one_out.json"))
+
+
+def _evaluation(folder: Path) -> Source:
+    path = folder / RESULTS
+    content = _json(path)
+    if content.get("kind") != "evaluation" or not isinstance(content.get("tasks"), dict):
+        raise UserError(f"{path} is not the result of an evaluation; give the folder of `limbeck eval`")
+    tasks = [one for value in content["tasks"].values() for one in _results(value)]
+    given = content.get("models")
+    return Source(
+        name=folder.resolve().name,
+        folder=folder,
+        results=[_with_rows(one, path) for one in tasks],
+        models=[one for one in given if isinstance(one, dict)] if isinstance(given, list) else [],
+        left_out=[_left_out(one) for one in content.get("left_out") or () if isinstance(one, dict)],
+        environment=content.get("environment") or {},
+    )
+
+
+def _left_out(one: dict[str, Any]) -> str:
+    named = [str(one[key]) for key in ("task", "model") if one.get(key)]
+    return f"{' of '.join(named)}: {one.get('reason')}"
+
+
+def _results(value: Any) -> list[dict[str, Any]]:
+    """The results of a task: one for all models, or one by each model's name."""
+    if not isinstance(value, dict):
+        return []
+    return [value] if "task" in value else [one for one in value.values() if isinstance(one, dict)]
+
+
+def _single(path: Path) -> Source:
+    result = _json(path)
+    return Source(path.resolve().parent.name, path.parent, [_with_rows(result, path)])
+
+
+def _with_rows(result: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[Row]]:
+    try:
+        return result, rows_of(result)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path} is not in the form of docs/results-schema.md ({type(error).__name__}: {error}); was it "
+            "written by another version of Limbeck, or changed?"
+        ) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); measure again to rewrite it") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no result; give what `limbeck run` or `limbeck eval` wrote")
+    return value
+
+
+def _named(sources: list[Source]) -> list[Source]:
+    """Runs of one name are told apart by their folders' names, and these by the folders that they lie in."""
+    runs = [source for source in sources if source.run is not None]
+    choices = (
+        [run.name for run in runs],
+        [run.folder.resolve().name for run in runs],
+        ["/".join(run.folder.resolve().parts[-2:]) for run in runs],
+        [f"{run.name} ({place})" for place, run in enumerate(runs, 1)],
+    )
+    names = iter(next(chosen for chosen in choices if len(set(chosen)) == len(chosen)))
+    found = []
+    for one in sources:
+        if one.run is not None:
+            name = next(names)
+            one = replace(one, name=name, run=replace(one.run, name=name))
+        found.append(one)
+    return found
