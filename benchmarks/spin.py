@@ -28,7 +28,7 @@ from limbeck.files import atomic_write
 from limbeck.lexicon.lexicon import open_lexicon
 from limbeck.run import environment
 from limbeck.text.documents import Counts, blocks
-from limbeck.tools.spin import Spinner
+from limbeck.tools.spin import Spinner, collecting_seldom
 from limbeck.tools.spin_files import Totals
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,9 +79,10 @@ def speed(path: Path, lexicon: str, rate: float) -> dict[str, Any]:
     found: dict[str, Any] = {"load_seconds": time.perf_counter() - began}
     for part in PARTS:
         totals, starts = Totals(), {name: clock() for name, clock in CLOCKS.items()}
-        for text in texts:
-            for spun in spinner.stream([text]):
-                totals.add(spun)
+        with collecting_seldom():  # as the command does
+            for text in texts:
+                for spun in spinner.stream([text]):
+                    totals.add(spun)
         for name, clock in CLOCKS.items():
             found[f"{part}_{name}"] = totals.words / (clock() - starts[name])
     return found | totals.record() | {"paragraphs": len(texts)}

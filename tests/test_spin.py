@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import limbeck
 from limbeck.errors import UserError
 from limbeck.lexicon.lexicon import Lexicon, open_lexicon
 from limbeck.tools import spin
-from limbeck.tools.spin import Spinner, Spun, paragraphs
+from limbeck.tools.spin import Spinner, Spun, collecting_seldom, paragraphs
 from limbeck.tools.spin_synonyms import Synonyms
 from limbeck.tools.spin_words import CONTENT, DETERMINER, ENDS, LINK, MODAL, NONE, shape
 from tests.list_lexicon import ListLexicon
@@ -92,6 +93,8 @@ def test_capitals_and_articles(listed: Spinner, all_words: Spinner) -> None:
     assert listed("Walked dogs.").text == "Strolled hounds."
     assert listed("a high oak; An oak.").text == "a lofty acorn tree; An acorn tree."
     assert all_words("It is a limbeck. An alembic").text == "It is an alembic. A limbeck"
+    wrong = all_words("It is an limbeck")  # and right behind the change: nothing to mend
+    assert (wrong.text, len(wrong.changes)) == ("It is an alembic", 1)
     change = all_words("It is a limbeck.").changes[0]
     assert (change.text, change.replacement, change.synset, change.key) == ("a", "an", "", "")
     assert listed("a (high) one").text == "a (lofty) one", "nothing of it stands before the word"
@@ -302,3 +305,11 @@ def test_wordnet_itself() -> None:
     assert replaced["automobiles"].endswith("s")
     assert not {"May", "two", "men", "could", "see", "had", "were", "not"} & set(replaced)
     check(text, spun)
+
+
+def test_cycles_are_sought_seldom_while_a_program_spins() -> None:
+    before = gc.get_threshold()
+    with collecting_seldom():
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] > 100 * before[0]
+    assert gc.get_threshold() == before

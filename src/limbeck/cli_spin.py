@@ -69,7 +69,7 @@ def spin(
             check_writable(output)
         from limbeck.lexicon.lexicon import open_lexicon
         from limbeck.tools import spin_files
-        from limbeck.tools.spin import Spinner
+        from limbeck.tools.spin import Spinner, collecting_seldom
 
         texts = spin_files.find_texts(files or [], progress)
         opened = open_lexicon(lexicon, partial(progress, "building the lexicon's index"))
@@ -81,7 +81,7 @@ def spin(
             ranker = Ranker.from_pretrained(context, opened, other_lexicon=other_lexicon, device=device)
         spinner = Spinner(opened, rate=rate, seed=seed, ranker=ranker)
         made = spin_files.made_by(spinner, rate, seed, context)
-        with spin_files.output(output) as write:
+        with spin_files.output(output) as write, collecting_seldom():
             if tsv is not None:
                 totals = spin_files.spin_tsv(spinner, texts, tsv, write, made)
             elif as_json:

@@ -78,7 +78,9 @@ def finetune(
         rows, held = (read_table(path, text=text, second=text2, label=label) for path in (train, valid))
         again = command_again(sys.argv[1:])
         done = run_finetune(model, rows, held, output, settings, resume_hint=again, progress=progress)
-        results = current().from_main(lambda: finish(output, done.results))
+        results = done.results
+        if "rows" not in results:  # a finished run is left as it is
+            results = current().from_main(lambda: finish(output, done.results))
         show(results, as_json, tables_tasks.finetune_tables)
 
 

@@ -20,6 +20,9 @@ _TASKS = {
     "paraphrase": "Paraphrase",
 }
 
+_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+"""What the hub calls a metric, where it is not as here."""
+
 
 def task_of(run: RunFiles) -> str:
     """The hub's name of what the model does."""
@@ -65,7 +68,7 @@ def _result(row: Row, task: str) -> EvalResult:
         # Results of one type are put together by the hub, so what was measured on other data has another.
         dataset_type=re.sub("[^a-z0-9]+", "-", data.lower()).strip("-"),
         dataset_name=data,
-        metric_type=metric,
+        metric_type=_METRICS.get(metric, metric),
         metric_name=row["metric"].replace("_", " "),
         metric_value=row["value"],
     )

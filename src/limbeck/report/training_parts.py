@@ -165,8 +165,8 @@ def estimates(source: Source) -> list[list[Any]]:
                 energy = stage.get("energy")
                 if energy is None:
                     continue
-                sort, source = "measured" if energy["measured"] else "estimate", str(energy["source"])
-                said = source if source.startswith(sort) else f"{sort}: {source}"
+                sort, told = "measured" if energy["measured"] else "estimate", str(energy["source"])
+                said = told if told.startswith(sort) else f"{sort}: {told}"
                 cell = Cell(f"{energy['kwh'] * 1000:.3g} Wh", said)
                 tokens = f"{stage['tokens']:,}" if is_number(stage["tokens"]) else None
                 rows.append([model["name"], stage["run"], tokens, duration(stage["seconds"]), cell])

@@ -13,6 +13,8 @@ stands. The words changed at a smaller rate are among those changed at a larger 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -176,6 +178,22 @@ class Spinner:
         return sorted(drawn)
 
 
+@contextlib.contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Lets Python look for cycles of garbage only now and then.
+
+    As more and more is remembered of words it would look at all of that again and again, a quarter of the
+    time of the first million words; and spinning leaves no cycles. It is a setting of the whole process, so
+    that a program that spins turns it on, and not `Spinner`.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(1_000_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def paragraphs(chunks: Iterable[str]) -> Iterator[str]:
     """The paragraphs of a text that comes in chunks, each with the blank lines behind it.
 
@@ -259,6 +277,8 @@ def _mended(
         return
     article = run[one.start : one.end]
     mended = article[0] + ("n" if vowel else "")
+    if mended == article:  # it was wrong before, and is right now
+        return
     parts[2 * place] = run[: one.start] + mended + run[one.end :]
     start = offsets[place] + one.start
     yield Change(start, start + len(article), article, mended, "", "", "", "")
