@@ -34,6 +34,12 @@ def cache_dir() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "limbeck"
 
 
+def data_dir(name: str) -> Path | None:
+    """Folder `name` of the user's evaluation data, `LIMBECK_DATA`; None where that is not set."""
+    chosen = os.environ.get("LIMBECK_DATA")
+    return Path(chosen).expanduser() / name if chosen else None
+
+
 def _system_error(error: BaseException) -> int | None:
     """The system's number of an error, also where a Rust library gives it as text only; or None."""
     if isinstance(error, OSError):

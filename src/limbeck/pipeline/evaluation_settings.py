@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 from limbeck.errors import UserError
+from limbeck.files import data_dir
 
 TASKS = ("mlm", "wsd", "glue", "paraphrase", "cost")
 """In the order in which they are measured."""
@@ -104,8 +103,6 @@ class EvaluationSettings:
 
 def default_texts() -> tuple[str, ...]:
     """Text to mask where none is named: the folder `text` in LIMBECK_DATA, or WordNet's held-out synsets."""
-    if chosen := os.environ.get("LIMBECK_DATA"):
-        folder = Path(chosen).expanduser() / "text"
-        if folder.is_dir():
-            return (str(folder),)
+    if (folder := data_dir("text")) and folder.is_dir():
+        return (str(folder),)
     return (WORDNET_VALID,)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from limbeck.distill.step import Placed
 from limbeck.errors import UserError
-from limbeck.files import cache_dir
+from limbeck.files import cache_dir, data_dir
 from limbeck.gloss.batches import GlossBatches
 from limbeck.gloss.checkpoint import is_headless, read_encoder
 from limbeck.gloss.encode import Encoder
@@ -36,7 +35,7 @@ from limbeck.processes.group import current
 from limbeck.recipe import GlossSection, Recipe
 from limbeck.recipe_gloss import WORDNET_EXAMPLES
 from limbeck.tasks.mlm_words import Sample
-from limbeck.tasks.wsd_sets import DEVELOPMENT, data_folder
+from limbeck.tasks.wsd_sets import DEVELOPMENT
 from limbeck.teachers import families, loading
 from limbeck.teachers.teacher import load_teacher
 from limbeck.text.corpus import Corpus, corpus_of
@@ -248,8 +247,7 @@ def development_set(section: GlossSection) -> tuple[str, ...]:
     """
     if section.valid is not None:
         return section.valid
-    if os.environ.get("LIMBECK_DATA"):
-        folder = data_folder()
+    if folder := data_dir("wsd"):
         for depth in ("", "*/", "*/*/"):
             for path in sorted(folder.glob(f"{depth}{DEVELOPMENT}{DATA}*")):
                 return (str(path),)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from limbeck.errors import UserError
+from limbeck.files import data_dir
 from limbeck.finetune.examples import Examples, overlap, read_table
 from limbeck.finetune.labels import Labels
 from limbeck.tasks.glue_tasks import SUBSET, TASKS, Task, find_task
@@ -44,12 +44,12 @@ def data_folder() -> Path:
     Raises:
         UserError: the variable is not set.
     """
-    if not (chosen := os.environ.get("LIMBECK_DATA")):
+    if (found := data_dir("glue")) is None:
         raise UserError(
             "no GLUE data; name its folder with --data, set LIMBECK_DATA to a folder that has it in its "
             "folder glue, or read it from the hub with --data hub"
         )
-    return Path(chosen).expanduser() / "glue"
+    return found
 
 
 def read_tasks(place: str, names: Sequence[str]) -> tuple[list[TaskData], list[str]]:

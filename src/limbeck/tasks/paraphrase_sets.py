@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.errors import UserError
+from limbeck.files import data_dir
 from limbeck.finetune.examples import Examples, overlap
 from limbeck.tasks.paraphrase_data import Paraphrases, find_part, read_paraphrases
 from limbeck.text.mixing import mix64
@@ -78,12 +78,12 @@ def data_folder() -> Path:
     Raises:
         UserError: the variable is not set.
     """
-    if not (chosen := os.environ.get("LIMBECK_DATA")):
+    if (found := data_dir("plagiarism")) is None:
         raise UserError(
             "no paraphrase data; name its folder with --data, its parts with --train, --valid and --test, or "
             "set LIMBECK_DATA to a folder that has it in its folder plagiarism"
         )
-    return Path(chosen).expanduser() / "plagiarism"
+    return found
 
 
 def read_sets(

@@ -7,12 +7,12 @@ the unified evaluation framework's own archive; or a JSONL file of a user's own.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.errors import UserError
+from limbeck.files import data_dir
 from limbeck.gloss.instances import Instance, gold_beside, read_jsonl, read_keys, read_unified
 from limbeck.gloss.unified import DATA, PACKED
 
@@ -71,12 +71,12 @@ def data_folder() -> Path:
     Raises:
         UserError: the variable is not set.
     """
-    if not (chosen := os.environ.get("LIMBECK_DATA")):
+    if (found := data_dir("wsd")) is None:
         raise UserError(
             "no sets to measure on; name their folder with --data, or set LIMBECK_DATA to a folder that has "
             "them in its folder wsd (docs/wsd.md tells where to get them)"
         )
-    return Path(chosen).expanduser() / "wsd"
+    return found
 
 
 def find_sets(place: Path) -> Found:
