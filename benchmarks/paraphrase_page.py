@@ -135,7 +135,9 @@ def _model(name: str, result: Mapping[str, Any]) -> list[str]:
 
 def _parts(tests: list[dict[str, Any]]) -> str:
     return "".join(
-        f"`{one['name']}` is a fixed sample of {one['of']:,} texts. " for one in tests if not one["whole"]
+        f"`{one['name']}`: a fixed sample, {one['texts']:,} texts of {one['of']:,}. "
+        for one in tests
+        if not one["whole"]
     )
 
 
