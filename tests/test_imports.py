@@ -9,8 +9,8 @@ ORDER = """
 errors files processes
 recipe_fields recipe_distill recipe_gloss recipe_text recipe_check recipe_read recipe run
 lexicon text teachers distill gloss training finetune tasks tools report pipeline
-tables tables_cost tables_tasks system terminal
-cli_options cli_cost cli_lexical cli_spin cli_store cli_tasks cli __main__
+tables tables_cost tables_detect tables_tasks system terminal
+cli_options cli_cost cli_lexical cli_spin cli_store cli_tasks cli_detect cli __main__
 """.split()  # noqa: SIM905 - it reads as the chain it is
 SOURCE = Path(__file__).parents[1] / "src" / "limbeck"
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from limbeck import __version__, cli_cost, cli_lexical, cli_spin, cli_store, cli_tasks, tables
+from limbeck import __version__, cli_cost, cli_detect, cli_lexical, cli_spin, cli_store, cli_tasks, tables
 from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, cache_dir, check_writable
@@ -34,6 +34,7 @@ data = typer.Typer(
 app.add_typer(evaluate, name="eval")
 app.add_typer(data, name="data")
 app.add_typer(cli_store.store, name="store")
+app.add_typer(cli_detect.detect, name="detect")
 
 
 def _version(wanted: bool) -> None:
