@@ -46,7 +46,8 @@ class Language:
         common = frozenset(word for word, _ in counts.most_common(COMMON))
         found = [_share(text, common) for text in valid]
         shares, sizes = np.array([one[0] for one in found]), np.array([one[1] for one in found])
-        mean = float(np.average(shares, weights=sizes)) if sizes.sum() else 0.0
+        # One word more of either kind, or texts of common words alone would leave no room for chance.
+        mean = float(((shares * sizes).sum() + 1) / (sizes.sum() + 2))
         # What texts differ by beyond what chance makes of so few words.
         chance = mean * (1 - mean) / np.maximum(sizes, 1)
         spread = math.sqrt(max(0.0, float(np.mean((shares - mean) ** 2 - chance))))
@@ -61,7 +62,7 @@ class Language:
         if not size:
             return 0.0
         deviation = math.sqrt(self.spread**2 + self.mean * (1 - self.mean) / size)
-        return (share - self.mean) / deviation if deviation else 0.0
+        return (share - self.mean) / deviation
 
     def is_other(self, text: str) -> bool:
         """Whether a text has too few of the common words."""

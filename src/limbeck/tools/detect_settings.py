@@ -63,12 +63,16 @@ class DetectorSettings:
             if record["kind"] != "detector" or record["version"] != VERSION:
                 raise UserError(f"{path} is of another version of Limbeck; run `limbeck detect train` again")
             calibration = {name: float(record["calibration"][name]) for name in ("slope", "offset", "floor")}
-            known = {name: int(number) for name, number in record["trained_on"].items()}
+            known = record["trained_on"]
             return cls(
-                calibration=Calibration(**calibration),
-                language=Language.read(record["language"]),
-                **known,
-                **{name: record[name] for name in ("paraphrased", "weights", "valid", "data", "made")},
+                str(record["paraphrased"]),
+                int(known["min_words"]),
+                int(known["max_words"]),
+                int(known["max_length"]),
+                str(record["weights"]),
+                Calibration(**calibration),
+                Language.read(record["language"]),
+                *(dict(record[name]) for name in ("valid", "data", "made")),
             )
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error

@@ -27,7 +27,6 @@ _LIGATURE = regex.compile(r"[\ufb00-\ufb06]")
 _LIGATURES = dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True))
 _QUOTES = str.maketrans({**dict.fromkeys("‘’‚‛′`´", "'"), **dict.fromkeys("“”„‟″«»", '"')})
 _DASH = regex.compile(r"\s*[–—―]\s*")
-_SPACES = regex.compile(r"\s+")
 
 
 class Block(NamedTuple):
@@ -54,12 +53,12 @@ def plain(text: str) -> str:
     none of them tells one text from another.
     """
     text = _LIGATURE.sub(lambda found: _LIGATURES[found[0]], _INVISIBLE.sub("", text))
-    return _SPACES.sub(" ", _DASH.sub(" - ", text.translate(_QUOTES))).strip()
+    return one_line(_DASH.sub(" - ", text.translate(_QUOTES)))
 
 
 def one_line(text: str) -> str:
     """The same text with single spaces for white space, and none around it."""
-    return _SPACES.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def text_blocks(chunks: Iterable[str]) -> Iterator[Block]:
