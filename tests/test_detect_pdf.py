@@ -117,5 +117,5 @@ def test_memory_does_not_grow_with_the_pages(tmp_path: Path) -> None:
         return found
 
     peak(10)  # what is imported on the way
-    small, large = peak(20), peak(120)
-    assert large < small + 100 * 12_000  # a page's own entries stay, its content does not
+    small, large = peak(10), peak(60)
+    assert large < small + 50 * 12_000  # a page's own entries stay, its content does not

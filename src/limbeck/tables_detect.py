@@ -10,14 +10,17 @@ _SHOWN = 90  # characters of a passage
 
 def detect_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """What `detect` shows: of each document what it comes to and where it scores highest; what a score is."""
+    from limbeck.tools.detect_settings import percent
+
     for one in result["documents"]:
         summary, rows = one["summary"], []
         found = summary["paraphrased"]
         if found is None:
             rows.append(["machine-paraphrased", "not known: no passage could be scored"])
         else:
-            interval = f"95% interval {found['low']:.0%} to {found['high']:.0%}"
-            rows.append(["machine-paraphrased", f"{found['share']:.0%} of the scored words, {interval}"])
+            low, high, middle = (percent(found[name]) for name in ("low", "high", "share"))
+            told = f"{low} to {high} of the scored words (95% interval), best estimate {middle}"
+            rows.append(["machine-paraphrased", told])
         scored = f"{summary['scored']:,} of {summary['passages']:,} passages"
         rows.append(["scored", f"{scored}, {summary['scored_words']:,} of {summary['words']:,} words"])
         for level, count in summary["at_least"].items():

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from limbeck.files import atomic_file, writing
 from limbeck.tools.detect import NO_PROSE, Passage
-from limbeck.tools.detect_settings import LEVELS
+from limbeck.tools.detect_settings import LEVELS, percent
 
 _BLOCK = 1 << 20
 _STYLE = """
@@ -46,6 +46,7 @@ p { margin: 0 0 .9rem; } .item { padding-left: 1.2rem; }
 pre { white-space: pre-wrap; font-size: .85rem; color: var(--quiet); }
 mark { color: inherit; border-radius: .15rem; padding: .05rem .15rem; box-decoration-break: clone;
   -webkit-box-decoration-break: clone; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.note mark { color: var(--ink); }
 .high { background: var(--high); border-bottom: 2px solid var(--high-edge); }
 .some { background: var(--some); border-bottom: 2px dotted var(--some-edge); }
 .s, .m { font-size: .72rem; white-space: nowrap; color: var(--quiet); border: 1px solid var(--line);
@@ -160,14 +161,13 @@ def _summary(name: str, number: int, summary: dict[str, Any]) -> str:
     if found is None:
         lines.append("<p><strong>No passage could be scored.</strong></p>\n")
     else:
-        told = (
-            f"an estimated {found['share']:.0%} of the scored words are machine-paraphrased, 95% interval "
-            f"{found['low']:.0%} to {found['high']:.0%}"
-        )
+        low, high, middle = (percent(found[name]) for name in ("low", "high", "share"))
+        between = low if low == high else f"{low} to {high}"
+        told = escape(f"{between} of the scored words are machine-paraphrased, best estimate {middle}")
         left, width = 100 * found["low"], 100 * (found["high"] - found["low"])
         lines.append(
-            f"<p><strong>{found['share']:.0%}</strong> of the scored words are estimated to be "
-            f"machine-paraphrased (95% interval {found['low']:.0%} to {found['high']:.0%}).</p>\n"
+            f"<p><strong>{escape(between)}</strong> of the scored words are estimated to be "
+            f"machine-paraphrased (95% interval; best estimate {escape(middle)}).</p>\n"
             f'<div class="bar" role="img" aria-label="Scale from 0 to 100%: {told}">'
             f'<i style="left:{left:.2f}%;width:{width:.2f}%"></i>'
             f'<b style="left:{100 * found["share"]:.2f}%"></b></div>'
@@ -183,7 +183,7 @@ def _link(name: str, number: int) -> str:
 
 def counts(summary: dict[str, Any]) -> str:
     """The counts of a summary in words."""
-    marked = [f"{count:,} {name}" for name, count in summary["marked"].items()]
+    marked = [f"{name} {count:,}" for name, count in summary["marked"].items()]
     levels: Sequence[str] = [f"{count:,} at {level} or more" for level, count in summary["at_least"].items()]
     scored = f"{summary['scored']:,} of {summary['passages']:,} passages scored"
     return f"{scored} ({summary['scored_words']:,} of {summary['words']:,} words): {', '.join(levels)}." + (

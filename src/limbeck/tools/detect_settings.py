@@ -98,6 +98,13 @@ class DetectorSettings:
         )
 
 
+def percent(share: float) -> str:
+    """A share for people; what is not quite nothing, or not quite all, is told so."""
+    if 0 < share < 0.01:
+        return "<1%"
+    return ">99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
 def said(settings: DetectorSettings) -> list[str]:
     """What a score is, and what it is not: sentences for people."""
     high = next(one for one in settings.valid["errors"] if one["threshold"] == LEVELS[-1])
