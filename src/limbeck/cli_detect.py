@@ -39,7 +39,7 @@ def score(
         typer.Option(metavar="FILE", help="Also write a page: the documents with marked passages."),
     ] = None,
     precision: Precision = "f32",
-    tokens: Tokens = 16_384,
+    tokens: Tokens = 4096,
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,

@@ -29,6 +29,9 @@ from limbeck.tools.detect_text import PROSE, Block, parts, plain, text_blocks, w
 AT_ONCE = 256
 """Passages that are scored together."""
 
+TOKENS = 4096
+"""Pieces of one forward, by default: on a CPU more are no faster, and take more memory."""
+
 TOO_SHORT, OTHER_LANGUAGE, NO_PROSE = "too short", "other language", "no running text"
 """Why a passage has no score."""
 
@@ -124,7 +127,7 @@ class Detector:
         settings: DetectorSettings,
         *,
         precision: str = "f32",
-        tokens: int = 16_384,
+        tokens: int = TOKENS,
         source: str = "the model",
     ) -> None:
         self.classifier, self.settings, self.tokens = classifier.eval(), settings, tokens
@@ -144,7 +147,7 @@ class Detector:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, *, device: str = "auto", precision: str = "f32", tokens: int = 16_384
+        cls, path: str | Path, *, device: str = "auto", precision: str = "f32", tokens: int = TOKENS
     ) -> Detector:
         """A detector's folder: the `model` folder of a run of `limbeck detect train`, or that run's own.
 

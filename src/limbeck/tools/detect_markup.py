@@ -109,7 +109,7 @@ class _Text(HTMLParser):
             return
         self._parts.append(data)
         self._size += len(data)
-        if self._size > LONGEST and data[-1:].isspace():
+        if self._size > 4 * LONGEST or (self._size > LONGEST and data[-1:].isspace()):
             self._flush()
 
     def _flush(self) -> None:
