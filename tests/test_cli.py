@@ -92,7 +92,7 @@ def test_every_command_has_help_that_is_documented(words: list[str]) -> None:
 
 def test_the_commands_are_those_promised_and_their_page_is_current() -> None:
     names = "init check run pretrain distill finetune gloss score wsd spin export".split()  # noqa: SIM905
-    names += "report demo env eval data store ls diff".split()  # noqa: SIM905
+    names += "report demo env eval data store ls diff detect".split()  # noqa: SIM905
     names += [
         "eval models",
         "eval mlm",
@@ -101,6 +101,8 @@ def test_the_commands_are_those_promised_and_their_page_is_current() -> None:
         "eval glue",
         "eval paraphrase",
         "data wordnet",
+        "detect score",
+        "detect train",
         "store build",
         "store info",
         "store verify",

@@ -9,9 +9,9 @@ ORDER = """
 errors files processes
 recipe_fields recipe_distill recipe_gloss recipe_stages recipe_text recipe_check recipe_read recipe run
 lexicon text teachers distill gloss training finetune tasks tools report pipeline
-tables tables_cost tables_pipeline tables_runs tables_tasks system terminal
+tables tables_cost tables_detect tables_pipeline tables_runs tables_tasks system terminal
 cli_options cli_cost cli_eval cli_lexical cli_runs cli_spin cli_store cli_tasks cli_train cli_paraphrase
-cli __main__
+cli_detect cli __main__
 """.split()  # noqa: SIM905 - it reads as the chain it is
 SOURCE = Path(__file__).parents[1] / "src" / "limbeck"
 

@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _PUBLIC = {
+    "Detector": ("limbeck.tools.detect", "Detector"),
     "Disambiguator": ("limbeck.tools.disambiguate", "Disambiguator"),
     "Interrupted": ("limbeck.errors", "Interrupted"),
     "Recipe": ("limbeck.recipe", "Recipe"),

@@ -15,6 +15,7 @@ import typer
 from limbeck import (
     __version__,
     cli_cost,
+    cli_detect,
     cli_eval,
     cli_lexical,
     cli_paraphrase,
@@ -51,6 +52,7 @@ data = typer.Typer(
 app.add_typer(evaluate, name="eval")
 app.add_typer(data, name="data")
 app.add_typer(cli_store.store, name="store")
+app.add_typer(cli_detect.detect, name="detect")
 
 
 def _version(wanted: bool) -> None:
