@@ -66,6 +66,11 @@ def _child(recipe: Recipe, shard: tuple[int, int], tell: Callable[[str, int, int
         os._exit(code)
 
 
+def chunks_on_disk(store: Path) -> int:
+    """Whole ones: what a killed process had half written has a name with a dot before it."""
+    return len([path for path in store.rglob("chunks/*-*") if not path.name.startswith(".")])
+
+
 def kill_and_go_on(folder: Path, moments: int) -> None:
     """Stores: `whole`; `killed`, which dies at so many moments; `shards`, built by three at once."""
     # What every child would import and work out for itself
@@ -95,7 +100,7 @@ def kill_and_go_on(folder: Path, moments: int) -> None:
                 time.sleep(0.003)
                 os.write(writer, struct.pack("<I", done))
 
-        before = len(list((folder / "killed").rglob("chunks/*-*")))
+        before = chunks_on_disk(folder / "killed")
         process = _child(recipes["killed"], (1, 1), beats)
         os.close(writer)
         done = 0
@@ -107,8 +112,7 @@ def kill_and_go_on(folder: Path, moments: int) -> None:
         status = os.waitpid(process, 0)[1]
         os.close(reader)
         interrupted += status == signal.SIGKILL
-        after = len([p for p in (folder / "killed").rglob("chunks/*-*") if not p.name.startswith(".")])
-        lost.append(done // CHUNK - (after - before))
+        lost.append(done // CHUNK - (chunks_on_disk(folder / "killed") - before))
     assert os.waitpid(_child(recipes["killed"], (1, 1), silent), 0)[1] == 0
     print(json.dumps({"interrupted": interrupted, "lost": lost}))
 
