@@ -125,7 +125,8 @@ def mlm(
     device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to a file as well.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON to a file as well."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -195,9 +196,9 @@ def report(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the demo's runs.")] = Path(
-        "runs/demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the demo's runs.")
+    ] = Path("runs/demo"),
     overrides: Overrides = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -220,7 +221,9 @@ def demo(
 def wordnet(
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where to; in the cache by default, where it is found."),
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Where to; in the cache by default, where it is found."
+        ),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,

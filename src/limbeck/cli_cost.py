@@ -37,7 +37,8 @@ def eval_cost(
     ] = None,
     as_json: AsJson = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to a file as well.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON to a file as well."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:

@@ -113,7 +113,9 @@ def train(
     precision: Precision = "f32",
     tokens: Tokens = 16_384,
     device: Device = "auto",
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Run directory.")] = Path("runs/detect"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Run directory.")] = Path(
+        "runs/detect"
+    ),
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:

@@ -97,7 +97,10 @@ def eval_wsd(
     device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write the result and the predicted keys there.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Write the result and the predicted keys there."
+        ),
     ] = None,
     verbose: Verbose = False,
 ) -> None:

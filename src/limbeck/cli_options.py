@@ -23,7 +23,8 @@ Extend = Annotated[
     ),
 ]
 Output = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Run directory, instead of the recipe's `output`.")
+    Path | None,
+    typer.Option("--output", "-o", metavar="FOLDER", help="Run directory, instead of the recipe's `output`."),
 ]
 
 

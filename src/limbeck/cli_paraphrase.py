@@ -75,7 +75,12 @@ def eval_paraphrase(
     ] = False,
     output: Annotated[
         Path,
-        typer.Option(metavar="FOLDER", help="For the runs and paraphrase.json, in a folder of each model."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="For the runs and paraphrase.json, in a folder of each model.",
+        ),
     ] = Path("runs/paraphrase"),
     as_json: AsJson = False,
     verbose: Verbose = False,

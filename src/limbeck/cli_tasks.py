@@ -48,7 +48,9 @@ def finetune(
     precision: Precision = "f32",
     tokens: Tokens = 16_384,
     device: Device = "auto",
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Run directory.")] = Path("runs/finetune"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Run directory.")] = Path(
+        "runs/finetune"
+    ),
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -111,7 +113,9 @@ def eval_glue(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="For the runs and glue.json; by default runs/glue/MODEL."),
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="For the runs and glue.json; by default runs/glue/MODEL."
+        ),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,

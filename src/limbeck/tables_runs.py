@@ -59,7 +59,7 @@ def comparison_tables(found: Found) -> Iterator[Table]:
     for name, title in (
         ("recipe", "Recipe"),
         ("data", "Text and models, by their contents"),
-        ("environment", "Versions and machine"),
+        ("environment", "Environment"),
     ):
         lines = [
             [row["name"] + (" *" if row.get("affects") else ""), _value(row["first"]), _value(row["second"])]

@@ -46,8 +46,8 @@ def data_folder() -> Path:
     """
     if (found := data_dir("glue")) is None:
         raise UserError(
-            "no GLUE data; name its folder with --data, set LIMBECK_DATA to a folder that has it in its "
-            "folder glue, or read it from the hub with --data hub"
+            "no GLUE data; name its folder with --data (with several tasks --glue-data), set LIMBECK_DATA to "
+            "a folder that has it in its folder glue, or read it from the hub with --data hub"
         )
     return found
 

@@ -80,8 +80,9 @@ def data_folder() -> Path:
     """
     if (found := data_dir("plagiarism")) is None:
         raise UserError(
-            "no paraphrase data; name its folder with --data, its parts with --train, --valid and --test, or "
-            "set LIMBECK_DATA to a folder that has it in its folder plagiarism"
+            "no paraphrase data; name its folder with --data (with several tasks --paraphrase-data), its "
+            "parts with --train, --valid and --test, or set LIMBECK_DATA to a folder that has it in its "
+            "folder plagiarism"
         )
     return found
 

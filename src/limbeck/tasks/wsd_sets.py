@@ -73,8 +73,8 @@ def data_folder() -> Path:
     """
     if (found := data_dir("wsd")) is None:
         raise UserError(
-            "no sets to measure on; name their folder with --data, or set LIMBECK_DATA to a folder that has "
-            "them in its folder wsd (docs/wsd.md tells where to get them)"
+            "no sets to measure on; name their folder with --data (with several tasks --wsd-data), or set "
+            "LIMBECK_DATA to a folder that has them in its folder wsd (docs/wsd.md tells where to get them)"
         )
     return found
 
