@@ -304,6 +304,17 @@ def test_the_page(run: Path, files: list[Path], tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
 
 
+def test_the_page_is_none_of_the_documents(run: Path, files: list[Path]) -> None:
+    before = files[2].read_bytes()
+    assert "is one of the documents" in refused(run, *files, "--device", "cpu", "--html", files[2])
+    assert files[2].read_bytes() == before
+
+
+def test_halves_of_characters_are_read(detector: Detector) -> None:
+    found = detector(document([True])[0] + " \ud835\udc65 \ud835")
+    assert found.passages[0].text.endswith("\U0001d465 \ufffd")
+
+
 def test_a_page_is_whole_or_absent(run: Path, files: list[Path], tmp_path: Path) -> None:
     bad, out = tmp_path / "bad.txt", tmp_path / "page.html"
     bad.write_bytes(b"the house \xff")

@@ -133,6 +133,18 @@ def test_html_that_is_not_closed(monkeypatch: pytest.MonkeyPatch, caplog: pytest
         list(html_blocks(["<!-- ", *["no end " * 100] * 5], "x.html"))
 
 
+def test_what_only_the_end_of_the_page_closes_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    page = "<body><p>seen</p><ul><li hidden>a<li>b</ul><p>lost</p></body>"
+    with caplog.at_level(logging.WARNING, "limbeck"):
+        assert [block.text for block in html_blocks([page], "a page")] == ["seen"]
+    assert "<li> is opened and never closed" in caplog.text
+
+
+def test_deep_lists_of_markdown_are_read() -> None:
+    deep = "\n".join(f"{'  ' * depth}- item {depth}" for depth in range(14))
+    assert [block.text for block in markdown_blocks([deep])] == [f"item {depth}" for depth in range(14)]
+
+
 def test_markdown_whose_front_matter_has_no_end() -> None:
     with pytest.raises(UserError, match="no `---` follows"):
         list(markdown_blocks(["---\n" + "a: b\n" * 300]))

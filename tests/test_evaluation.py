@@ -283,6 +283,12 @@ def test_bad_input_is_one_line(two: list[str], text: str, tmp_path: Path, checkp
     assert "holds thesis.tex but no evaluation" in refused(
         "eval", two[0], "--tasks", "mlm", *out, "--output", str(tmp_path / "full")
     )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "results.json").write_text('{"mine": 1}')
+    assert "holds a results.json that is no evaluation" in refused(
+        "eval", two[0], "--tasks", "mlm", *out, "--output", str(tmp_path / "other")
+    )
+    assert (tmp_path / "other" / "results.json").read_text() == '{"mine": 1}'
     (tmp_path / "full" / ".lock").touch()
     (tmp_path / "full" / "affecting.json").touch()
     assert "is a run directory; choose another folder, such as" in refused(

@@ -21,9 +21,10 @@ from limbeck.report.card import write_card
 from limbeck.report.figures import Point, efficient, frontier
 from limbeck.report.inline import inline
 from limbeck.report.joined import Model, columns, covering, join
-from limbeck.report.markdown import pathless
+from limbeck.report.markdown import last_part, pathless
 from limbeck.report.page import write_report
 from limbeck.report.sources import read_sources
+from limbeck.tasks.fingerprint import fingerprint
 from limbeck.tasks.rows import COLUMNS, rows_of
 from tests.page_sources import COST, evaluation, measured, trained
 
@@ -364,10 +365,34 @@ def test_a_card_changed_by_hand_stays(runs: dict[str, Path], tmp_path: Path) -> 
         ("org/model", "org/model"),
         ("text 12ab, 3 passages", "text 12ab, 3 passages"),
         ("(/home/me/x)", "(x)"),
+        ('["/home/me/x", "file:///home/me/y"]', '["x", "file://y"]'),
     ],
 )
 def test_no_path_of_the_machine(text: str, expected: str) -> None:
     assert pathless(text) == expected
+
+
+def test_a_single_path_may_have_blanks_in_it() -> None:
+    assert last_part("/home/Jane Doe/corpora/a b.txt") == "a b.txt"
+    assert last_part("wordnet:/train") == "wordnet:/train"
+    assert last_part("org/model") == "org/model"
+
+
+def test_figures_of_other_weights_are_not_shown(
+    runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs["alone"], folder, ignore=shutil.ignore_patterns("checkpoints", "best"))
+    model = folder / "model"
+    cost = json.loads(json.dumps(tasks["cost"]))
+    cost["models"] = [cost["models"][0] | {"name": "alone"}]
+    known = {"name": "alone", "path": str(model), "fingerprint": fingerprint(model)}
+    evaluation(folder / "eval", {"cost": cost}, [known])
+    assert read_sources([folder])[1].results[0][1][0]["task"] == "cost"
+    (model / "config.json").write_text((model / "config.json").read_text(encoding="utf-8") + "\n")
+    later = read_sources([folder])[1]
+    assert later.results == []
+    assert later.left_out == ["alone: it has changed since it was measured"]
 
 
 def test_energy_is_shown_as_what_it_is(runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path) -> None:
@@ -379,7 +404,9 @@ def test_energy_is_shown_as_what_it_is(runs: dict[str, Path], tasks: dict[str, A
     cost = json.loads(json.dumps(tasks["cost"]))
     cost["models"] = [cost["models"][0] | {"name": "alone", "training": [stage]}]
     path = str(folder / "model")
-    evaluation(folder / "eval", {"cost": cost}, [{"name": "alone", "path": path, "fingerprint": "x"}])
+    evaluation(
+        folder / "eval", {"cost": cost}, [{"name": "alone", "path": path, "fingerprint": fingerprint(path)}]
+    )
     said = Page(write_report([folder], tmp_path / "a.html")).said
     assert "2 Wh" in said
     assert "estimate: 15 W × time" in said

@@ -329,7 +329,12 @@ def test_extend(world: World, finished: tuple[Path, Recipe, dict[str, Any]], beg
     with pytest.raises(UserError, match=r"train.steps .*--extend"):
         run(longer, begun)
     old = (begun / "results.json").read_text()
+    card = begun / "model" / "README.md"
+    card.write_text(
+        card.read_text(encoding="utf-8").replace("tags:", "license: mit\ntags:"), encoding="utf-8"
+    )
     extended = run(longer, begun, extend=True)
+    assert "license: mit" in card.read_text(encoding="utf-8"), "what a user wrote stays"
     assert extended["cost"]["steps"] == 5
     assert extended["words"]["models"][0]["weights"] != results["words"]["models"][0]["weights"]
     assert [line["step"] for line in metric_lines(begun) if line["kind"] == "train"] == [1, 2, 3, 4, 5]

@@ -15,7 +15,7 @@ import pytest
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_folder, atomic_write, cache_dir, check_writable, clean_temporary
-from limbeck.run import Run, check_folder, environment
+from limbeck.run import Run, check_folder, clear_run, environment
 
 FIELDS: dict[str, object] = {
     "seed": 1,
@@ -275,6 +275,36 @@ def test_metrics_start_again_without_a_checkpoint(tmp_path: Path) -> None:
         run.log_metrics({"step": 1})
     with Run.open(tmp_path, "", {}) as run:
         assert run.metrics.read_text() != ""
+
+
+def test_metrics_of_a_finished_run_stay_where_its_checkpoints_are_gone(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "", {}) as run:
+        run.log_metrics({"step": 1})
+        run.set_status("finished")
+    with Run.open(tmp_path, "", {}) as run:
+        assert '"step": 1' in run.metrics.read_text()
+
+
+def test_a_training_is_taken_away_alone_and_whole_or_not_at_all(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "", {}) as run:
+        run.checkpoints.mkdir()
+        with pytest.raises(UserError, match="in use by another process"):
+            clear_run(tmp_path, ["checkpoints"])
+    names = ["checkpoints", "affecting.json", "recipe.toml", "environment.json", "metrics.jsonl", "log.txt"]
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"holds thesis\.tex which no run leaves"):
+        clear_run(tmp_path, names)
+    assert run.checkpoints.is_dir()
+    (tmp_path / "thesis.tex").unlink()
+    elsewhere = tmp_path.with_name("elsewhere")
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    run.checkpoints.rmdir()
+    run.checkpoints.symlink_to(elsewhere)
+    (tmp_path / "eval").mkdir()
+    clear_run(tmp_path, names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "eval"]
+    assert (elsewhere / "kept").is_file()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,18 @@ def test_all_of_it_then_nothing_then_what_changed(recipe: Path) -> None:
         run_stages(load_recipe(recipe, changed))
     third = run_stages(load_recipe(recipe, changed), again=True)
     assert states(third) == dict.fromkeys(ALL, "ran"), "another teacher is another student"
+
+
+def test_recipes_that_write_one_run_and_models_that_are_not_there(recipe: Path) -> None:
+    text = recipe.read_text(encoding="utf-8")
+    shutil.copy(recipe.parent / "teacher.toml", recipe.parent / "copy.toml")
+    recipe.write_text(text.replace("[[teachers]]", '[[pretrain]]\nrecipe = "copy.toml"\n[[teachers]]', 1))
+    with pytest.raises(UserError, match=r"copy.toml and .*teacher.toml write the same run"):
+        run_stages(load_recipe(recipe))
+    recipe.write_text(text.replace("[eval]", '[eval]\nbeside = ["./nowhere"]', 1))
+    with pytest.raises(UserError, match="nowhere"):
+        run_stages(load_recipe(recipe))
+    assert not (recipe.parent / "teacher").exists(), "told before anything is trained"
 
 
 @pytest.mark.parametrize("at", ["teacher", "student", "eval", "report"])

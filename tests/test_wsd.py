@@ -119,7 +119,8 @@ def test_places_without_sets(data: Path, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="are sets of one name"):
         find_sets(empty)
     monkeypatch.delenv("LIMBECK_DATA", raising=False)
-    assert "name their folder with --data (with several tasks --wsd-data), or set LIMBECK_DATA" in refused("eval", "wsd", "no-model")
+    said = refused("eval", "wsd", "no-model")
+    assert "name their folder with --data (with several tasks --wsd-data), or set LIMBECK_DATA" in said
     monkeypatch.setenv("LIMBECK_DATA", str(empty))
     assert f"there is no {empty / 'wsd'}" in refused("eval", "wsd", "no-model")
 

@@ -207,7 +207,7 @@ def demo(
 
     Trains two teachers on its glosses and examples, distils a student from both, and trains the same student
     without teachers; then the student learns word senses and disambiguates a paragraph. Ends with a page of
-    them all. About eleven minutes on two cores. `--set` overrides a field of all its recipes.
+    them all. About twelve minutes on two cores. `--set` overrides a field of all its recipes.
     """
     with work(verbose) as progress:
         from limbeck.pipeline.demo import run_demo

@@ -10,6 +10,7 @@ import typer
 from limbeck import tables_detect
 from limbeck.cli_options import AsJson, DefaultGroup, Verbose
 from limbeck.cli_tasks import Batch, Device, Epochs, MaxLength, Precision, Rate, Tokens
+from limbeck.errors import UserError
 from limbeck.files import check_writable
 from limbeck.processes.together import command_again
 from limbeck.terminal import show, show_table, work
@@ -55,6 +56,8 @@ def score(
 
         documents = find_documents(files)
         if html is not None:
+            if any(html.resolve() == one.path.resolve() for one in documents):
+                raise UserError(f"{html} is one of the documents; name another file for the page")
             check_writable(html)
         progress("loading the detector", 0, 0)
         from limbeck.tools.detect import Detector

@@ -107,7 +107,7 @@ def eval_models(
             settings,
             output,
             again=again,
-            resume_hint=shlex.join(["limbeck", *sys.argv[1:]]),
+            resume_hint=shlex.join(["limbeck", *(word for word in sys.argv[1:] if word != "--again")]),
             progress=progress,
         )
         show(result, as_json, tables_pipeline.side_by_side_tables)

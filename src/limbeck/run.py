@@ -16,8 +16,9 @@ import math
 import os
 import platform
 import re
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -170,10 +171,9 @@ class Run:
             _check_same(self.folder, json.loads(record.read_text()), self.affecting, extend)
         else:
             _check_ours(self.folder)
-        if not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
-            self.metrics.unlink(
-                missing_ok=True
-            )  # killed before its first checkpoint: it starts from the beginning
+        started = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        if not started and self.status().get("state") != "finished":
+            self.metrics.unlink(missing_ok=True)  # killed before its first checkpoint: it begins anew
         with writing(self.folder):
             self._metrics = self.metrics.open("a", encoding="utf-8", buffering=1)
             self._handler = _LogFile(self.folder / "log.txt")
@@ -275,11 +275,32 @@ def check_folder(folder: Path, affecting: Mapping[str, object], *, extend: bool 
     _check_same(folder, old, json.loads(json.dumps(affecting)), extend)
 
 
-def _check_ours(folder: Path) -> None:
-    ours = {".lock", "log.txt", *LATER, *(path.name for path in half_written(folder))}
+def clear_run(folder: Path, names: Sequence[str]) -> None:
+    """Takes the files and folders of these names, a training's, out of a run directory, in their order.
+
+    Raises:
+        UserError: another process is at work there, or something lies there that no run leaves; nothing is
+            taken then.
+    """
+    run = Run(folder, {}, main=True, resume_hint="")
+    run._take_lock()
+    try:
+        _check_ours(folder, names)
+        for path in (folder / name for name in names):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    finally:
+        run.close()
+
+
+def _check_ours(folder: Path, besides: Sequence[str] = ()) -> None:
+    ours = {".lock", "log.txt", *LATER, *besides, *(path.name for path in half_written(folder))}
     names = sorted(path.name for path in folder.iterdir())
     if foreign := [name for name in names if name not in ours and not name.startswith(WITHOUT)]:
-        raise UserError(f"{folder} holds {foreign[0]} but no run of limbeck; choose a new or an empty folder")
+        what = "which no run leaves" if besides else "but no run of limbeck"
+        raise UserError(f"{folder} holds {foreign[0]} {what}; choose a new or an empty folder")
 
 
 def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any], extend: bool) -> None:

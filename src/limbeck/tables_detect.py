@@ -34,7 +34,7 @@ def detect_tables(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _passage(passage: Mapping[str, Any]) -> list[str]:
-    text = passage["text"]
+    text = "".join(one if one.isprintable() else " " for one in passage["text"])  # no terminal's commands
     short = text if len(text) <= _SHOWN else text[:_SHOWN].rsplit(" ", 1)[0] + " …"
     return [f"{passage['score']:.2f}", number(passage["page"]), number(passage["words"]), short]
 

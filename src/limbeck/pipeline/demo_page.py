@@ -14,6 +14,7 @@ from limbeck.pipeline.assemble import Progress
 from limbeck.report.html import write_page
 from limbeck.run import environment
 from limbeck.tasks.efficiency import CostSettings, measure_models
+from limbeck.tasks.fingerprint import fingerprint
 from limbeck.tasks.rows import rows_of
 
 log = logging.getLogger("limbeck")
@@ -48,12 +49,11 @@ def demo_page(
     cost = measure_models([str(paths[name]) for name in COSTED], SETTINGS, progress=progress)
     for name, one in zip(COSTED, cost["models"], strict=True):
         one["name"] = name
-    digests = {one["name"]: one["weights"] for one in words["models"]}
     evaluation = {
         "version": 1,
         "kind": "evaluation",
         "models": [
-            {"name": name, "path": str(path.resolve()), "fingerprint": digests[name], "role": roles[name]}
+            {"name": name, "path": str(path.resolve()), "fingerprint": fingerprint(path), "role": roles[name]}
             for name, path in paths.items()
         ],
         "tasks": {"mlm": words, "cost": cost},

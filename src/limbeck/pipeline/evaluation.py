@@ -237,6 +237,14 @@ def _rows(tasks: Json, models: Sequence[Model]) -> list[Json]:
     return kept
 
 
+def _is_evaluation(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("kind") == KIND
+
+
 @contextmanager
 def _open(output: Path) -> Iterator[None]:
     """The folder, for this process alone.
@@ -244,6 +252,8 @@ def _open(output: Path) -> Iterator[None]:
     Raises:
         UserError: it holds something else, is in use, or cannot be written.
     """
+    if (output / RESULT).is_file() and not _is_evaluation(output / RESULT):
+        raise UserError(f"{output} holds a {RESULT} that is no evaluation; choose a new or an empty folder")
     ours = (output / ".lock").is_file() or (output / RESULT).is_file()
     foreign = [] if ours or not output.is_dir() else sorted(path.name for path in output.iterdir())
     if foreign:

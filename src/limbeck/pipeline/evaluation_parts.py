@@ -222,6 +222,8 @@ class Cost:
             "settings": json.loads(json.dumps(asdict(self.settings))),
             "torch": machine["versions"]["torch"],
         }
+        if (device := resolve_device(settings.device)).type == "cuda":
+            self.asked["gpu"] = torch.cuda.get_device_name(device)
         self.lasting = self.asked
 
     def lacking(self, model: Model) -> str | None:

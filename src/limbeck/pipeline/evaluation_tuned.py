@@ -20,7 +20,7 @@ from limbeck.tasks.glue import MAX_LENGTH, evaluate_glue
 from limbeck.tasks.glue_data import data_folder as glue_folder
 from limbeck.tasks.glue_data import read_tasks
 from limbeck.tasks.paraphrase import MAX_LENGTH as LONGEST_PARAGRAPH
-from limbeck.tasks.paraphrase import SIZES, WORDS, evaluate_paraphrase
+from limbeck.tasks.paraphrase import SIZES, WORDS, evaluate_paraphrase, samples
 from limbeck.tasks.paraphrase_sets import read_sets
 from limbeck.teachers import loading
 from limbeck.teachers.masked_lm import resolve_device
@@ -100,6 +100,7 @@ class Paraphrase(_Tuned):
         self.sizes = settings.sizes or SIZES
         self.words = WORDS if settings.first is None else settings.first
         self.seeds = settings.seeds
+        samples(self.sets, self.sizes, self.words, self.seeds)  # or it would be told after hours of work
         self.settings = tuned_settings(settings, LONGEST_PARAGRAPH)
         self.asked: Json = {
             "train": self.sets.train.examples.fingerprint,

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -30,6 +29,8 @@ from limbeck.recipe import Recipe, load_recipe
 from limbeck.report.card import write_card
 from limbeck.report.html import write_page
 from limbeck.report.page import write_report
+from limbeck.run import clear_run
+from limbeck.tasks.cost_source import check_model
 
 log = logging.getLogger("limbeck")
 
@@ -40,7 +41,8 @@ EVAL, REPORT = "eval", "report.json"
 
 _OF_TRAINING = (
     *("results.json", "status.json", "checkpoints", "best", "model", "head", "teachers.json"),
-    *("temperatures.json", "metrics.jsonl", "log.txt", "recipe.toml", "environment.json", "affecting.json"),
+    *("temperatures.json", "leave_one_out.json", "metrics.jsonl", "log.txt", "recipe.toml"),
+    *("environment.json", "affecting.json"),
 )
 """What a training leaves in its run directory, and `again` takes away: that it is another's goes last."""
 
@@ -74,9 +76,13 @@ def run_stages(
         if again and group.world > 1:
             raise UserError("--again deletes runs, and wants one process; start it without torchrun")
         before = [load_recipe(one.recipe) for one in recipe.pretrain]
-        _check_rounds(recipe, (folder,))
+        places: dict[Path, str] = {folder.absolute(): recipe.name}
+        _check_rounds(recipe, (folder.absolute(),), places)
         if recipe.eval.tasks is not None and group.main:
             check_data(eval_settings(recipe), progress)
+            for path in recipe.eval.beside or ():
+                if not any(Path(path).absolute().is_relative_to(place) for place in places):
+                    check_model(path)
         rows: list[Json] = []
         for inner in before:
             log.info("%s: the recipe %s comes first", recipe.name, inner.name)
@@ -107,16 +113,22 @@ def run_stages(
         return found | {"stages": rows}
 
 
-def _check_rounds(recipe: Recipe, above: Sequence[Path]) -> None:
-    """Refuses recipes that wait for each other; reads every recipe below, so that mistakes show at once."""
+def _check_rounds(recipe: Recipe, above: Sequence[Path], places: dict[Path, str]) -> None:
+    """Refuses recipes that wait for each other, and two that write one run.
+
+    Reads every recipe below, so that mistakes show at once. above: run directories of the recipes that wait
+    for this one. places: gets the run directories of all, each with its recipe.
+    """
     for one in recipe.pretrain:
         inner = load_recipe(one.recipe)
-        place = Path(inner.output)
-        if place.absolute() in {folder.absolute() for folder in above}:
+        place = Path(inner.output).absolute()
+        if place in above:
             raise UserError(
                 f"{one.recipe} is among its own [[pretrain]], or writes the same run; take it out"
             )
-        _check_rounds(inner, (*above, place))
+        if (other := places.setdefault(place, one.recipe)) != one.recipe:
+            raise UserError(f"{one.recipe} and {other} write the same run, {place}; give one another output")
+        _check_rounds(inner, (*above, place), places)
 
 
 def _check_glosses(recipe: Recipe, folder: Path) -> None:
@@ -141,12 +153,7 @@ def _training(name: str, folder: Path, again: bool, run: Callable[[], Json]) -> 
         if not again:
             raise UserError(f"{error}; or do it anew with --again, which deletes what is there") from error
         log.info("%s; doing it anew", error)
-        for left in _OF_TRAINING:
-            path = folder / left
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        clear_run(folder, _OF_TRAINING)
         found = run()
     return _row(name, folder, began, before == _written(folder / "results.json") is not None), found
 

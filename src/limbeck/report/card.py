@@ -15,7 +15,18 @@ from limbeck.report.blocks import shown
 from limbeck.report.card_metadata import metadata, task_of
 from limbeck.report.content import what_of
 from limbeck.report.joined import Column, Model, columns, join, text_names
-from limbeck.report.markdown import NONE, code_block, count, duration, escape, fixed, pathless, share, table
+from limbeck.report.markdown import (
+    NONE,
+    code_block,
+    count,
+    duration,
+    escape,
+    fixed,
+    last_part,
+    pathless,
+    share,
+    table,
+)
 from limbeck.report.parts import TRAINING, heading
 from limbeck.report.runs import RunFiles, is_number, read_run
 from limbeck.report.sources import Source, read_sources
@@ -162,14 +173,12 @@ def _training_data(run: RunFiles) -> str:
     rows = []
     for kind in ("train", "valid"):
         given = run.setting(section, kind)
-        named = ", ".join(map(str, given)) if isinstance(given, list) else given
+        named = ", ".join(map(last_part, given)) if isinstance(given, list) else given and last_part(given)
         data = run.section("text" if run.kind == "student" else "data").get(kind)
         data = run.results.get(kind) if run.kind == "gloss" else data
         known = data if isinstance(data, dict) else {}
         numbers = [f"{count(v)} {k.replace('_', ' ')}" for k, v in known.items() if isinstance(v, int)]
-        rows.append(
-            [kind, pathless(str(named)) if named else None, ", ".join(numbers), known.get("fingerprint")]
-        )
+        rows.append([kind, named or None, ", ".join(numbers), known.get("fingerprint")])
     overlap = run.section("text").get("overlap")
     said = f"\n\n{count(overlap)} held-out passages stand in the training text as well." if overlap else ""
     return f"## Data\n\n{table(['', 'from', 'counts', 'fingerprint'], rows)}{said}"
@@ -179,7 +188,7 @@ def _teachers(run: RunFiles) -> str:
     rows = [
         [
             one["name"],
-            pathless(str(one.get("model"))),
+            last_part(one.get("model")),
             count(one.get("parameters")),
             share(one.get("coverage")),
             fixed(one.get("temperature")),
@@ -265,7 +274,7 @@ def _versions(run: RunFiles) -> str:
 
 def _pathless_json(value: Any) -> Any:
     if isinstance(value, str):
-        return pathless(value)
+        return last_part(value)
     if isinstance(value, list):
         return [_pathless_json(one) for one in value]
     if isinstance(value, dict):

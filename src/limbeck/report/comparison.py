@@ -39,7 +39,7 @@ def compare(first: Path, second: Path) -> Json:
         UserError: not a run directory or an evaluation, one of each, a damaged file.
     """
     try:
-        one, two = _read(first), _read(second)
+        one, two, both = _read(first), _read(second), paired(first, second)
     except DamagedError as error:
         raise UserError(f"{error}; run it again to write it anew") from error
     kinds = {one["kind"], two["kind"]}
@@ -47,7 +47,7 @@ def compare(first: Path, second: Path) -> Json:
         raise UserError(
             f"{first} and {second} are a run and an evaluation; give two runs, or two evaluations"
         )
-    figures, notes = [*paired(first, second), *_figures(one, two)], []
+    figures, notes = [*both, *_figures(one, two)], []
     for read in (one, two):
         if read["state"] != "finished":
             notes.append(f"{read['path']} is not finished ({read['state']}): its figures will change.")

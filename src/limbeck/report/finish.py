@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+from limbeck.errors import UserError
 from limbeck.files import atomic_write
 from limbeck.report.card import write_card
 from limbeck.tasks.rows import rows_of
+
+_log = logging.getLogger("limbeck")
 
 
 def finish(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
@@ -19,5 +23,8 @@ def finish(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
     """
     results = results | {"rows": rows_of(results)}
     atomic_write(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    write_card(folder)
+    try:
+        write_card(folder)
+    except UserError as error:  # of older results beside the run: the training itself is whole
+        _log.warning("there is no model card yet: %s; `limbeck report %s` writes it then", error, folder)
     return dict(json.loads(json.dumps(results)))

@@ -86,18 +86,22 @@ def join(sources: Sequence[Source]) -> list[Model]:
         for result, rows in source.results:
             own = str(result.get("name")) if source.run is not None else None
             for row in rows:
-                name = source.name if row["model"] == own else row["model"]
+                mine = row["model"] == own and row["role"] != "teacher"
+                name = source.name if mine else row["model"]
                 if row["role"] == "baseline":
                     placed.append((f"baseline:{name}", row, _shown_baseline(name), None))
                     continue
                 if row["role"] == "model" and roles.get(name) in ROLES:
                     row = row | {"role": roles[name]}
-                keys = [f"name:{number}:{name}", *(f"path:{path}" for path in named.get(row["model"], ()))]
+                keys = [
+                    f"name:{number}:{mine}:{name}",
+                    *(f"path:{path}" for path in named.get(row["model"], ())),
+                ]
                 if row["weights"]:
                     keys.append(f"weights:{row['weights']}")
                 for key in keys[1:]:
                     parents[root(key)] = root(keys[0])
-                trained = source.run if row["model"] == own else None
+                trained = source.run if mine else None
                 placed.append((keys[0], row, _shown(name), trained))
     models: dict[str, Model] = {}
     for key, row, name, run in placed:

@@ -22,9 +22,19 @@ def escape(value: object) -> str:
     return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
 
 
+_PATH = re.compile(r"""(?:(?<=^)|(?<=[\s,=(\[{"'])|(?<=file://))(?:~|[A-Za-z]:)?[/\\][^\s,;)"']*""")
+
+
 def pathless(text: str) -> str:
     """Text in which every absolute path is its last part: what goes out tells nothing of folders at home."""
-    return re.sub(r"(?:(?<=^)|(?<=[\s,=(]))(?:~|[A-Za-z]:)?[/\\][^\s,;)]*", _last_part, text)
+    return _PATH.sub(_last_part, text)
+
+
+def last_part(name: object) -> str:
+    """A single path or name without the folders of an absolute path, which may have blanks in it."""
+    text = str(name)
+    absolute = text.startswith(("/", "~", "\\", "file:")) or text[1:3] in (":\\", ":/")
+    return re.split(r"[/\\]", text.rstrip("/\\"))[-1] if absolute else pathless(text)
 
 
 def _last_part(found: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from limbeck.report.catalogue import read_json
 from limbeck.tasks.bootstrap import paired_means
+from limbeck.tasks.fingerprint import is_as_measured
 from limbeck.tasks.mlm_kept import kept
 from limbeck.tasks.mlm_model import OK
 from limbeck.tasks.mlm_words import Measured
@@ -69,7 +70,10 @@ def _words(place: Path) -> tuple[Json, Measured] | None:
     result = found.get("tasks", {}).get("mlm")
     if not result:
         return None
-    own = found["models"][0]["name"]
+    first = found["models"][0]
+    if not is_as_measured(first | {"path": str(place / "model")}):
+        return None  # the run has been trained on or anew since
+    own = first["name"]
     file = found.get("kept", {}).get("mlm", {}).get(own)
     measured = None if file is None else kept(folder / file)
     if measured is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from limbeck.errors import UserError
 from limbeck.report.runs import RunFiles, read_run
+from limbeck.tasks.fingerprint import is_as_measured
 from limbeck.tasks.rows import Row, rows_of
 
 RESULTS = "results.json"
@@ -91,14 +92,17 @@ def _evaluation(folder: Path) -> Source:
     content = _json(path)
     if content.get("kind") != "evaluation" or not isinstance(content.get("tasks"), dict):
         raise UserError(f"{path} is not the result of an evaluation; give the folder of `limbeck eval`")
-    tasks = [one for value in content["tasks"].values() for one in _results(value)]
     given = content.get("models")
+    models = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    changed = {str(one.get("name")) for one in models if not is_as_measured(one)}
+    tasks = [one for value in content["tasks"].values() for one in _results(value, changed)]
+    left_out = [_left_out(one) for one in content.get("left_out") or () if isinstance(one, dict)]
     return Source(
         name=folder.resolve().name,
         folder=folder,
         results=[_with_rows(one, path) for one in tasks],
-        models=[one for one in given if isinstance(one, dict)] if isinstance(given, list) else [],
-        left_out=[_left_out(one) for one in content.get("left_out") or () if isinstance(one, dict)],
+        models=[one for one in models if one.get("name") not in changed],
+        left_out=left_out + [f"{name}: it has changed since it was measured" for name in sorted(changed)],
         environment=content.get("environment") or {},
     )
 
@@ -108,11 +112,14 @@ def _left_out(one: dict[str, Any]) -> str:
     return f"{' of '.join(named)}: {one.get('reason')}"
 
 
-def _results(value: Any) -> list[dict[str, Any]]:
-    """The results of a task: one for all models, or one by each model's name."""
+def _results(value: Any, changed: set[str]) -> list[dict[str, Any]]:
+    """A task's results, one for all models or one by each one's name, without those of changed models."""
     if not isinstance(value, dict):
         return []
-    return [value] if "task" in value else [one for one in value.values() if isinstance(one, dict)]
+    if "task" not in value:
+        return [one for name, one in value.items() if isinstance(one, dict) and name not in changed]
+    names = {str(one.get("name")) for one in value.get("models") or () if isinstance(one, dict)}
+    return [] if names & changed else [value]
 
 
 def _single(path: Path) -> Source:

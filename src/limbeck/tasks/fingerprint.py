@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from limbeck.errors import UserError
 from limbeck.teachers import loading
 
 _SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".onnx", ".data")
@@ -33,6 +36,17 @@ def fingerprint(path_or_id: str | Path, *, what: str = "model") -> str:
             while part := file.read(1 << 22):
                 digest.update(part)
     return digest.hexdigest()
+
+
+def is_as_measured(model: Mapping[str, Any]) -> bool:
+    """Whether a model of an evaluation is what it was. model: `path`, `fingerprint`; gone means unchanged."""
+    path = Path(str(model.get("path")))
+    if not path.is_dir():
+        return True
+    try:
+        return fingerprint(path) == model.get("fingerprint")
+    except UserError:  # its files are gone
+        return False
 
 
 def _downloaded(source: str, where: str) -> Path:

@@ -40,7 +40,7 @@ def kept(path: Path) -> Measured | None:
         with safe_open(path, framework="np") as file:
             about = json.loads(file.metadata()["about"])
             arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+            scores = WordScores(**arrays, pieces=about["pieces"], words=about["words"])
+            return Measured(about["described"], about["probe"], scores)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    scores = WordScores(**arrays, pieces=about["pieces"], words=about["words"])
-    return Measured(about["described"], about["probe"], scores)

@@ -110,10 +110,7 @@ def evaluate_paraphrase(
     """
     settings = settings or FinetuneSettings(max_length=MAX_LENGTH)
     check_sklearn()
-    _check_numbers(sizes, words, seeds)
-    samples = {
-        (size, seed): training_texts(sets.train.examples, size, seed) for size in sizes for seed in seeds
-    }
+    chosen = samples(sets, sizes, words, seeds)
     if model is not None:
         output = Path("runs") / "paraphrase" / model_folder(model) if output is None else output
         check_writable(output / RESULT)
@@ -126,7 +123,7 @@ def evaluate_paraphrase(
             baselines, runs = [], []
             for seed in seeds:
                 what = f"{size:,} texts of {count} words" if count else f"{size:,} whole texts"
-                train = cut(samples[size, seed], count)
+                train = cut(chosen[size, seed], count)
                 if progress is not None:
                     progress(f"baselines of {what}, seed {seed}", 0, 0)
                 baselines.append(paraphrase_baselines.measured(train, tests))
@@ -167,10 +164,18 @@ def evaluate_paraphrase(
     return dict(json.loads(content))
 
 
-def _check_numbers(sizes: Sequence[int], words: Sequence[int], seeds: Sequence[int]) -> None:
+def samples(
+    sets: Sets, sizes: Sequence[int], words: Sequence[int], seeds: Sequence[int]
+) -> dict[tuple[int, int], Examples]:
+    """The training texts of each size and seed.
+
+    Raises:
+        UserError: numbers that make no sense, or more texts than there are.
+    """
     for name, numbers, least in (("sizes", sizes, 2), ("words", words, 0), ("seeds", seeds, 0)):
         if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < least:
             raise UserError(f"{name} must be one or more different numbers of at least {least}, with commas")
+    return {(size, seed): training_texts(sets.train.examples, size, seed) for size in sizes for seed in seeds}
 
 
 def _long_enough(settings: FinetuneSettings, size: int) -> FinetuneSettings:

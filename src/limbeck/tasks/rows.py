@@ -8,7 +8,7 @@ very words, rows or machine. A figure that was not measured has the value None; 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from limbeck.errors import UserError
@@ -141,6 +141,11 @@ def _unit(metric: str) -> str:
     return "correlation" if metric.split("_")[0] in CORRELATIONS else "share"
 
 
+def _digest(prints: Iterable[Any]) -> str:
+    """Eight letters for the fingerprints of all that a figure depends on."""
+    return hashlib.sha256("|".join(map(str, prints)).encode()).hexdigest()[:8]
+
+
 def _glue(result: Result) -> Iterator[Row]:
     model, seeds = result["model"], len(result["seeds"])
     name, weights = str(model["name"]), model.get("weights")
@@ -150,7 +155,7 @@ def _glue(result: Result) -> Iterator[Row]:
         for metric, spread in one["metrics"].items():
             # A task of two dev sets names the set behind the metric: accuracy_matched is of dev_matched.
             sets = [part for part in dev if metric.endswith(part.removeprefix("dev"))] or dev
-            data = f"{one['name']} {'+'.join(str(prints[part])[:8] for part in sets)}"
+            data = f"{one['name']} {_digest(prints[part] for part in ('train', *sets))}"
             shared = {
                 "n": sum(counts[part] for part in sets),
                 "better": "higher",
@@ -164,7 +169,8 @@ def _glue(result: Result) -> Iterator[Row]:
                 value = found["metrics"].get(metric)
                 yield row(baseline, "baseline", "glue", data, metric, value, **shared)
     if average := result.get("average"):
-        data = f"average of {', '.join(average['tasks'])}"
+        of = (one["fingerprints"][part] for one in result["tasks"] for part in sorted(one["fingerprints"]))
+        data = f"average of {', '.join(average['tasks'])} {_digest(of)}"
         value = average["mean"]
         yield row(
             *(name, "model", "glue", data, "score", value),
@@ -180,6 +186,7 @@ def _paraphrase(result: Result) -> Iterator[Row]:
     """A row for each set, length, number of training texts and metric; none of a model that was not asked."""
     model, seeds = result.get("model"), len(result["seeds"])
     sets = {one["name"]: one for one in result["data"]["tests"]}
+    train = str(result["data"]["train"]["fingerprint"])[:8]
     for cell in result["cells"]:
         who = [(name, "baseline", found["tests"], None) for name, found in cell["baselines"].items()]
         if model is not None:
@@ -188,7 +195,7 @@ def _paraphrase(result: Result) -> Iterator[Row]:
             for test, metrics in tests.items():
                 of = sets[test]
                 long = f"{cell['words']} words" if cell["words"] else "whole texts"
-                data = f"{test} {str(of['fingerprint'])[:8]}, {cell['size']:,} training texts, {long}"
+                data = f"{test} {str(of['fingerprint'])[:8]}, {cell['size']:,} training texts {train}, {long}"
                 for metric, spread in metrics.items():
                     yield row(
                         *(name, role, "paraphrase", data, metric, spread["mean"]),

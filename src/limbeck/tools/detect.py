@@ -24,7 +24,7 @@ from limbeck.finetune.classifier import Classifier
 from limbeck.teachers.masked_lm import resolve_device
 from limbeck.tools.detect_calibration import Floats, share
 from limbeck.tools.detect_settings import LEVELS, DetectorSettings
-from limbeck.tools.detect_text import PROSE, Block, parts, plain, text_blocks, words
+from limbeck.tools.detect_text import PROSE, Block, parts, plain, text_blocks, whole_characters, words
 
 AT_ONCE = 256
 """Passages that are scored together."""
@@ -170,6 +170,7 @@ class Detector:
         Raises:
             UserError: there is no word in it.
         """
+        text = whole_characters(text)
         if not words(text):
             raise UserError("the text is empty; give it words")
         summary, found = Summary(), []

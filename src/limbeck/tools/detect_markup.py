@@ -47,6 +47,7 @@ class _Text(HTMLParser):
         self._size = 0
         self._open: list[str] = []  # the open elements that name a kind or hold such
         self._out, self._depth = "", 0  # the element that is left out, and how deep in ones of its name
+        self._lost = ""  # one that only the end of the page has closed
 
     def take(self) -> list[Block]:
         found, self._found = self._found, []
@@ -60,7 +61,7 @@ class _Text(HTMLParser):
     @property
     def left_open(self) -> str:
         """The element that is left out and was never closed, or ""."""
-        return self._out
+        return self._out or self._lost
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Opens a block, or something that is left out."""
@@ -74,6 +75,7 @@ class _Text(HTMLParser):
             self._flush()
         if tag in _VOID:
             self._parts.append(" " if tag in ("br", "img", "wbr") else "")
+            self._size += 1
         elif tag in _LEFT_OUT or any(name == "hidden" for name, _ in attrs):
             self._out, self._depth = tag, 1
         elif tag in _KINDS or tag in _HOLDERS:
@@ -83,6 +85,7 @@ class _Text(HTMLParser):
                 self._open.append(tag)
         elif tag in ("td", "th"):
             self._parts.append(" ")
+            self._size += 1
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """`<br/>`; in HTML the slash closes nothing else, but `<div/>` is meant so."""
@@ -95,6 +98,7 @@ class _Text(HTMLParser):
         if self._out:
             self._depth -= tag == self._out
             if not self._depth or tag in ("body", "html"):
+                self._lost = self._lost or (self._out if self._depth else "")
                 self._out = ""
             return
         if tag in _PARAGRAPH or tag in _KINDS:
@@ -157,7 +161,7 @@ def markdown_blocks(chunks: Iterable[str]) -> Iterator[Block]:
     """
     from markdown_it import MarkdownIt
 
-    parse = MarkdownIt("commonmark", {"html": True}).enable("table")
+    parse = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable("table")
     for section in _sections(chunks):
         yield from _markdown(parse.parse(section))
 

@@ -10,7 +10,7 @@ from typing import Any
 import regex
 
 from limbeck.errors import UserError
-from limbeck.tools.detect_text import PROSE, Block, is_title, one_line, words
+from limbeck.tools.detect_text import LONGEST, PROSE, Block, is_title, one_line, whole_characters, words
 
 _log = logging.getLogger("limbeck")
 _ENDED = regex.compile(r"""[.!?…:]["'”’»)\]]*(?:\[\d+\])*$""")
@@ -89,7 +89,7 @@ def _text(reader: Any, index: int) -> str:
     """A page's text; what was read for it is forgotten, or memory would grow with the pages."""
     text = str(reader.pages[index].extract_text())
     reader.resolved_objects.clear()
-    return text
+    return whole_characters(text)
 
 
 def _without_edges(lines: Sequence[str], before: tuple[str, str]) -> tuple[list[str], tuple[str, str]]:
@@ -148,5 +148,5 @@ def _joined(lines: Sequence[str]) -> str:
 
 def _goes_on(before: Block, after: Block) -> bool:
     """Whether a page's first block is the rest of the last one's paragraph."""
-    unfinished = before.kind in PROSE and not _ENDED.search(before.text)
+    unfinished = before.kind in PROSE and len(before.text) < LONGEST and not _ENDED.search(before.text)
     return unfinished and after.kind == "text" and (after.text[:1].islower() or before.text.endswith("-"))

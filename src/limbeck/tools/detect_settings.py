@@ -112,9 +112,9 @@ def said(settings: DetectorSettings) -> list[str]:
     return [
         "A score is the probability that the passage was paraphrased by a machine, if half of all passages "
         "were. It is no proof.",
-        f"Of {alarms['n']:,} original validation texts {alarms['rate']:.1%} scored {LEVELS[-1]:g} or more "
-        f"(95% interval {alarms['low']:.1%} to {alarms['high']:.1%}); of {found['n']:,} paraphrased ones "
-        f"{found['rate']:.1%}.",
+        f"Of {alarms['n']:,} original validation passages (texts, and parts of them) {alarms['rate']:.1%} "
+        f"scored {LEVELS[-1]:g} or more (95% interval {alarms['low']:.1%} to {alarms['high']:.1%}, as if "
+        f"no two were of one text); of {found['n']:,} paraphrased ones {found['rate']:.1%}.",
         "That holds for text like that of its training: the same paraphrasing program, subject and style. "
         "Elsewhere it may err more often, in either direction, and the interval does not know.",
         "A low score does not show that a text is original. Copies, paraphrase by hand or by other programs, "

@@ -56,6 +56,11 @@ def plain(text: str) -> str:
     return one_line(_DASH.sub(" - ", text.translate(_QUOTES)))
 
 
+def whole_characters(text: str) -> str:
+    """Text without halves of UTF-16 pairs, as some PDFs have: a pair becomes its character, a half "�"."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def one_line(text: str) -> str:
     """The same text with single spaces for white space, and none around it."""
     return " ".join(text.split())

@@ -6,6 +6,7 @@ beside it. The same command goes on with a run that was stopped.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -111,8 +112,9 @@ def train_detector(
     def made() -> dict[str, Any]:
         place = folder / "model" / FILE
         key = _key(done, valid.examples, min_words, paraphrased)
-        if place.is_file() and (known := DetectorSettings.read(place)).made.get("key") == key:
-            return known.record()
+        with contextlib.suppress(UserError):  # of a damaged one, or another version's: it is made anew
+            if place.is_file() and (known := DetectorSettings.read(place)).made.get("key") == key:
+                return known.record()
         data = {
             "train": _described(train, rows),
             "valid": _described(valid, held),

@@ -16,6 +16,7 @@ from limbeck.lexicon.lexicon import Lexicon, open_lexicon
 from limbeck.tasks.paraphrase_data import is_unlabelled, read_originals
 from limbeck.tasks.paraphrase_rows import ORIGINAL, PARAPHRASED
 from limbeck.tasks.paraphrase_sets import EvalSet, labelled_set, sample, set_name
+from limbeck.text.documents import KINDS
 from limbeck.tools.spin import Spinner
 from limbeck.tools.spin_files import Totals, made_by
 
@@ -27,6 +28,12 @@ RATES = {"every-4th": 0.25, "every-2nd": 0.5}
 
 NONE = "none"
 SEED = 0
+
+
+def _originals(data: Path) -> list[Path]:
+    """The tables `NAME.original.tsv` of a folder, plain or packed."""
+    endings = tuple(f".original.tsv{packed}" for packed in ("", *KINDS))
+    return sorted(path for path in data.iterdir() if path.name.lower().endswith(endings))
 
 
 def cross_sets(
@@ -57,7 +64,7 @@ def cross_sets(
         return (), []
     paths = [Path(one).expanduser() for one in named]
     if not named:
-        paths = [] if data is None or not data.is_dir() else sorted(data.glob("*.original.tsv*"))
+        paths = [] if data is None or not data.is_dir() else _originals(data)
     plain = [path for path in paths if path.is_dir() or not is_unlabelled(path)]
     spun = [path for path in paths if path not in plain]
     found = [labelled_set(path, limit) for path in plain]

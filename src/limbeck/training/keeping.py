@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import math
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +162,9 @@ class Keeper:
         if self.run.main:
             with atomic_folder(self.run.folder / "model") as folder:
                 self.save_model(folder)
+                card = self.run.folder / "model" / "README.md"
+                if card.is_file():  # of a run that is trained on: what a user wrote there stays
+                    shutil.copyfile(card, folder / card.name)
             fields = dataclasses.asdict(result)
             self.run.log_metrics({"kind": "end", **{k: v for k, v in fields.items() if k != "metrics"}})
             self.run.set_status("finished", step=state.step, steps=state.step, result=fields)
