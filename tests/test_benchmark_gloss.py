@@ -46,6 +46,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> GlossSetting:
     )
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark(setting: GlossSetting, tmp_path: Path) -> None:
     path = tmp_path / "out" / "gloss.json"
     gloss.main(["--rounds", "2", "--windows", "0", "--json", str(path)], setting)

@@ -66,6 +66,7 @@ def here(function: Callable[..., Any], *arguments: Any, environment: dict[str, s
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's size from /proc")
+@pytest.mark.slow
 def test_the_whole_comparison(setting: RivalSetting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "isolated", here)
     monkeypatch.setattr(rivals_measure, "hosted", hosted_here)

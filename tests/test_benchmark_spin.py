@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import spin
 
 
+@pytest.mark.slow
 def test_it_runs_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.tsv").write_text("id\ttext\n1\tThe lawyers ran into the banks.\n2\tThe lawyer.\n")
     write_wordnet(tmp_path / "wordnet", polysemous=True)

@@ -44,6 +44,7 @@ def here(function: Callable[..., Any], *arguments: Any, environment: dict[str, s
     return function(*arguments)
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark(setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "isolated", here)
     files = tmp_path / "out" / "step.json", tmp_path / "out" / "step.md"
@@ -84,6 +85,7 @@ def test_the_parts_are_the_whole_step(setting: Setting) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's size from /proc")
+@pytest.mark.slow
 def test_memory_in_a_process_of_its_own(setting: Setting) -> None:
     used = step_measure.isolated(step_measure.memory, setting, "f32", "plain", 2)
     assert used["before"] > 50e6

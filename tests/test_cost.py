@@ -200,6 +200,7 @@ def test_the_search_ends_where_a_batch_is_slow_large_or_beyond_memory(
         best_batch(call_of, 16, 1.0, lambda: None)
 
 
+@pytest.mark.slow
 def test_models_side_by_side(checkpoint: Checkpoint, tmp_path: Path) -> None:
     bert, other = str(checkpoint("bert")), str(checkpoint("modernbert"))
     words = ["eval", "cost", bert, other, "--seconds", "0.02", "--threads", "1", "--device", "cpu"]
@@ -224,6 +225,7 @@ def test_models_side_by_side(checkpoint: Checkpoint, tmp_path: Path) -> None:
     assert torch.get_num_threads() == 1
 
 
+@pytest.mark.slow
 def test_a_table_in_bf16_with_an_estimate_of_energy(checkpoint: Checkpoint, tmp_path: Path) -> None:
     model = save_as(transformers.BertForSequenceClassification, tmp_path / "c")
     words = ["--seconds", "0.02", "--lengths", "8", "--precision", "bf16", "--device", "cpu", "--watts", "10"]

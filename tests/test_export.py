@@ -123,6 +123,7 @@ def test_an_encoder_without_a_head(tmp_path: Path) -> None:
     torch.testing.assert_close(found[real], expected[real], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_its_cost_stands_beside_its_models(checkpoint: Checkpoint, exported: Path) -> None:
     words = ["--seconds", "0.02", "--lengths", "8", "--precision", "bf16", "--device", "cpu", "--json"]
     result = json.loads(done("eval", "cost", checkpoint("bert"), exported, *words).stdout)
