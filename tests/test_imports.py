@@ -7,7 +7,8 @@ from pathlib import Path
 
 ORDER = """
 errors files processes
-recipe_fields recipe_distill recipe_gloss recipe_stages recipe_text recipe_check recipe_read recipe run
+recipe_fields recipe_distill recipe_gloss recipe_stages recipe_text recipe_check recipe_read recipe
+run_folder run
 lexicon text teachers distill gloss training finetune tasks tools report pipeline
 tables tables_cost tables_detect tables_pipeline tables_runs tables_tasks system terminal
 cli_options cli_cost cli_eval cli_lexical cli_runs cli_spin cli_store cli_tasks cli_train cli_paraphrase

@@ -15,7 +15,8 @@ import pytest
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_folder, atomic_write, cache_dir, check_writable, clean_temporary
-from limbeck.run import Run, check_folder, clear_run, environment
+from limbeck.run import Run, clear_run, environment
+from limbeck.run_folder import check_folder
 
 FIELDS: dict[str, object] = {
     "seed": 1,

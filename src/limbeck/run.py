@@ -22,15 +22,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from limbeck.errors import ChangedRun, UserError
-from limbeck.files import atomic_write, clean_temporary, half_written, writing
-
-STEPS = ("train.steps", "gloss.steps")
-"""The affecting fields that may grow on a resume (`--extend`); a run has one of them."""
-
-LATER = ("gloss", "eval", "report", "report.md", "report.html", "report.json", "leave_one_out.json")
-WITHOUT = "without-"
-"""What stages after a training leave in its run directory, also where the training is taken away."""
+from limbeck.errors import UserError
+from limbeck.files import atomic_write, clean_temporary, writing
+from limbeck.run_folder import STEPS, check_ours, check_same, differences
 
 _log = logging.getLogger("limbeck")
 
@@ -63,16 +57,6 @@ def environment() -> dict[str, Any]:
         "processor": processor,
         "cores": os.cpu_count(),
     }
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Fields whose values differ or that only one of the two has, each with both values, sorted."""
-    lines = []
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if before != after or (name in old) != (name in new):
-            lines.append(f"{name} (was {json.dumps(before)}, now {json.dumps(after)})")
-    return lines
 
 
 class Run:
@@ -168,9 +152,9 @@ class Run:
         clean_temporary(self.checkpoints)
         record = self.folder / "affecting.json"
         if record.exists():
-            _check_same(self.folder, json.loads(record.read_text()), self.affecting, extend)
+            check_same(self.folder, json.loads(record.read_text()), self.affecting, extend)
         else:
-            _check_ours(self.folder)
+            check_ours(self.folder)
         started = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
         if not started and self.status().get("state") != "finished":
             self.metrics.unlink(missing_ok=True)  # killed before its first checkpoint: it begins anew
@@ -256,25 +240,6 @@ class Run:
         self.close()
 
 
-def check_folder(folder: Path, affecting: Mapping[str, object], *, extend: bool = False) -> None:
-    """Refuses a folder that `Run.open` would refuse, before any text is read or model loaded.
-
-    `affecting`: the recipe's own fields; what a run adds to them from text and models, marked by a
-    parenthesis behind the name, is compared by `Run.open`.
-
-    Raises:
-        UserError: the folder is another program's, or holds a run with other settings.
-    """
-    if not folder.is_dir():
-        return
-    record = folder / "affecting.json"
-    if not record.exists():
-        _check_ours(folder)
-        return
-    old = {name: value for name, value in json.loads(record.read_text()).items() if not name.endswith(")")}
-    _check_same(folder, old, json.loads(json.dumps(affecting)), extend)
-
-
 def clear_run(folder: Path, names: Sequence[str]) -> None:
     """Takes the files and folders of these names, a training's, out of a run directory, in their order.
 
@@ -285,7 +250,7 @@ def clear_run(folder: Path, names: Sequence[str]) -> None:
     run = Run(folder, {}, main=True, resume_hint="")
     run._take_lock()
     try:
-        _check_ours(folder, names)
+        check_ours(folder, names)
         for path in (folder / name for name in names):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -293,29 +258,6 @@ def clear_run(folder: Path, names: Sequence[str]) -> None:
                 path.unlink(missing_ok=True)
     finally:
         run.close()
-
-
-def _check_ours(folder: Path, besides: Sequence[str] = ()) -> None:
-    ours = {".lock", "log.txt", *LATER, *besides, *(path.name for path in half_written(folder))}
-    names = sorted(path.name for path in folder.iterdir())
-    if foreign := [name for name in names if name not in ours and not name.startswith(WITHOUT)]:
-        what = "which no run leaves" if besides else "but no run of limbeck"
-        raise UserError(f"{folder} holds {foreign[0]} {what}; choose a new or an empty folder")
-
-
-def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any], extend: bool) -> None:
-    changed = differences(old, new)
-    steps = next((name for name in STEPS if name in new), STEPS[0])
-    before, now = old.get(steps, 0), new.get(steps, 0)
-    if extend and now >= before:
-        changed = [line for line in changed if line.split(" ", 1)[0] != steps]
-    if not changed:
-        return
-    only_steps = len(changed) == 1 and changed[0].startswith(f"{steps} ")
-    mend = "set it back, or choose another run directory"
-    if only_steps and not extend and now > before:
-        mend = f"to train on, set {steps} back to {before} and add --extend {now - before}"
-    raise ChangedRun(f"{folder} holds a run with other settings: {'; '.join(changed)}; {mend}")
 
 
 class _LogFile(logging.FileHandler):

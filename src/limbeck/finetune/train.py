@@ -15,7 +15,8 @@ from limbeck.finetune.job import Job, Told
 from limbeck.finetune.labels import Labels
 from limbeck.finetune.settings import FinetuneSettings, default_rate
 from limbeck.processes.together import together
-from limbeck.run import Run, check_folder, environment
+from limbeck.run import Run, environment
+from limbeck.run_folder import check_folder
 from limbeck.teachers.masked_lm import resolve_device
 from limbeck.training.engine import check_share
 from limbeck.training.place import check_run_folder, finished

@@ -33,7 +33,8 @@ from limbeck.processes.group import current
 from limbeck.processes.together import together
 from limbeck.recipe import Recipe, affecting, to_toml
 from limbeck.report.finish import finish
-from limbeck.run import Run, check_folder
+from limbeck.run import Run
+from limbeck.run_folder import check_folder
 from limbeck.teachers.loading import find_source
 from limbeck.teachers.masked_lm import weights_digest
 from limbeck.teachers.teacher import Teacher

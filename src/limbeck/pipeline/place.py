@@ -10,7 +10,8 @@ from limbeck.errors import UserError
 from limbeck.pipeline.stored import folder_of
 from limbeck.processes.group import current
 from limbeck.recipe import Recipe, affecting
-from limbeck.run import check_folder, environment
+from limbeck.run import environment
+from limbeck.run_folder import check_folder
 from limbeck.teachers.loading import find_source
 from limbeck.teachers.store_header import HEADER
 from limbeck.training.engine import check_share, choose_device, choose_precision
