@@ -25,7 +25,7 @@ from limbeck.tasks.glue_result import average, figures_of
 from limbeck.tasks.glue_tasks import TASKS, find_task
 from tests.tiny_labelled import TEXTS, animals, pairs, write_table
 
-QUICK = FinetuneSettings(epochs=0.2, max_length=32, device="cpu", threads=1, learning_rate=3e-3)
+QUICK = FinetuneSettings(epochs=0.2, max_length=32, device="cpu", threads=1, learning_rate=1e-3)
 RTE = ("entailment", "not_entailment")
 
 

@@ -28,7 +28,7 @@ from limbeck.tools.spin_sets import cross_sets
 from tests.mini_wordnet import write_wordnet
 from tests.tiny_labelled import ANIMALS, OTHERS, TEXTS, THINGS, write_table
 
-QUICK = FinetuneSettings(epochs=1, max_length=16, device="cpu", threads=1, learning_rate=3e-3, batch=16)
+QUICK = FinetuneSettings(epochs=1, max_length=16, device="cpu", threads=1, learning_rate=1e-3, batch=16)
 PARTS = {"train": (120, 1), "valid": (20, 2), "test": (40, 3)}
 
 
