@@ -2,7 +2,7 @@
 
     python benchmarks/domains.py FOLDER
 
-writes {encyclopedia,fiction}.{train,valid}.txt and mixed.train.txt (all the fiction, and as much of the
+writes {encyclopedia,fiction}.{train,valid,test}.txt and mixed.train.txt (all the fiction, and as much of the
 encyclopedia) into FOLDER. Non-fiction books are left out. Streams: memory stays flat.
 """
 
@@ -46,7 +46,7 @@ def split(target: Path) -> dict[str, int]:
     source = DATA / "corpus-large"
     with (source / "documents.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    for part in ("train", "valid"):
+    for part in ("train", "valid", "test"):
         listed = [row for row in rows if row["split"].split("+")[0] == part]
         if (target / f"fiction.{part}.txt").exists():
             continue

@@ -1,0 +1,132 @@
+"""At what scale the study runs: in full, or a slice of every question that shows that it all works."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = ROOT / "benchmarks" / "study"
+HOUSE = ROOT / "recipes" / "house"
+DATA = Path(os.environ.get("LIMBECK_DATA", ROOT.parent / "shared" / "data"))
+
+TEACHERS = ("encyclopedia", "fiction", "lexicon")
+DOMAINS = ("encyclopedia", "fiction")
+"""Of the text files; the third domain are WordNet's glosses, which are no file."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a student, and the learning rate that suits it."""
+
+    layers: int
+    hidden: int
+    learning_rate: float
+
+    @property
+    def name(self) -> str:
+        """Such as `2x128`."""
+        return f"{self.layers}x{self.hidden}"
+
+
+SMALL = Size(2, 128, 3e-3)
+LARGE = Size(4, 256, 2e-3)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes and numbers of every question.
+
+    text_words: words of each domain that students read, beside all glosses of `glosses`. steps: N, of a
+    student's training. seeds: of students. passages: of each held-out text that is measured. teachers: overrides of
+    the teachers' recipes. gloss_instances: of SemCor, in gloss training; gloss_steps: its steps.
+    tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in turn.
+    rows: most training rows of a task of GLUE (None: all; else the task is called by another name).
+    """
+
+    name: str
+    text_words: int = 1_600_000
+    steps: int = 4000
+    batch: int = 32
+    glosses: str = "wordnet:"
+    tokenizer: str = "train:wordpiece:8000:uncased"
+    sizes: tuple[Size, ...] = (SMALL, LARGE)
+    seeds: tuple[int, ...] = (11, 12, 13)
+    passages: int = 2000
+    evaluations: int = 20
+    kept: int = 32
+    teachers: tuple[str, ...] = ()
+    gloss_instances: int | None = None
+    gloss_steps: int = 4000
+    gloss_rate: float = 5e-4
+    wsd_sets: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ("cola", "sst2", "mrpc", "stsb", "rte")
+    tuning_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    rows: int | None = None
+    paraphrase_sizes: tuple[int, ...] = (200, 1000, 5000)
+    paraphrase_words: tuple[int, ...] = (16, 32)
+    paraphrase_limit: int | None = None
+    big_model: bool = True
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+    @property
+    def quick(self) -> bool:
+        """Whether this is the slice."""
+        return self.name == "quick"
+
+    @property
+    def scratch(self) -> Path:
+        """Everything that is made on the way."""
+        return HERE / "scratch" / self.name
+
+    @property
+    def results(self) -> Path:
+        """JSON files: committed for the full study alone."""
+        return self.scratch / "results" if self.quick else ROOT / "benchmarks" / "results"
+
+    @property
+    def pages(self) -> Path:
+        """Pages and figures."""
+        return self.scratch / "pages" if self.quick else ROOT / "docs" / "results"
+
+    @property
+    def domains(self) -> Path:
+        """Folder of the two domains' text, whole."""
+        return HERE / "scratch" / "text"
+
+    def texts(self) -> dict[str, str]:
+        """The held-out texts that students and teachers are measured on, by name; `valid` chooses."""
+        files = {name: str(self.domains / f"{name}.valid.txt") for name in DOMAINS}
+        return files | {"glosses": f"{self.glosses}/valid"}
+
+    def test_texts(self) -> dict[str, str]:
+        """Texts that choose nothing."""
+        return {name: str(self.domains / f"{name}.test.txt") for name in DOMAINS}
+
+
+FULL = Setting("full")
+QUICK = Setting(
+    "quick",
+    text_words=40_000,
+    glosses="wordnet:adv",
+    steps=40,
+    tokenizer="train:wordpiece:2000:uncased",
+    sizes=(Size(1, 32, 3e-3), Size(2, 64, 3e-3)),
+    seeds=(11, 12),
+    passages=64,
+    evaluations=4,
+    kept=16,
+    teachers=("student.layers=1", "student.hidden=64", "train.steps=60", "train.eval_every=15",
+              "train.save_every=15", "train.batch=32"),
+    gloss_instances=256,
+    gloss_steps=8,
+    wsd_sets=("semeval2007",),
+    tasks=("mrpc", "rte"),
+    tuning_seeds=(0, 1),
+    rows=64,
+    paraphrase_sizes=(200,),
+    paraphrase_words=(16,),
+    paraphrase_limit=100,
+    big_model=False,
+)  # fmt: skip

@@ -1,0 +1,76 @@
+"""The house teachers: trained where they are not yet, and as they were part of the way through."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from limbeck.files import atomic_folder
+from limbeck.pipeline.train import run
+from limbeck.recipe import Recipe, load_recipe
+
+from .jobs import Job, do_all
+from .setting import HOUSE, TEACHERS, Setting
+from .text import write_texts
+
+STAGES = (25, 50, 100)
+"""Per cent of a teacher's training."""
+
+
+def teacher_recipe(setting: Setting, name: str) -> Recipe:
+    """That of recipes/house; in the quick setting its small copy, on the students' slice of its text."""
+    overrides = list(setting.teachers)
+    if setting.quick:
+        overrides.append(f"output={setting.scratch / 'teachers' / name}")
+        kind = {"encyclopedia": "wordpiece", "fiction": "bpe", "lexicon": "unigram"}[name]
+        overrides.append(f"student.tokenizer=train:{kind}:2000")
+        text = str(write_texts(setting)[name]) if name != "lexicon" else f"{setting.glosses}/train"
+        overrides += [
+            f"text.train={json.dumps([text])}",
+            f"text.valid={json.dumps([setting.texts()['glosses' if name == 'lexicon' else name]])}",
+        ]
+    return load_recipe(HOUSE / f"{name}.toml", overrides)
+
+
+def train_teachers(setting: Setting) -> dict[str, dict[str, Any]]:
+    """Trains them, or goes on with them; what stands in their results.json, by name."""
+    write_texts(setting)
+    jobs = [Job(name, partial(run, teacher_recipe(setting, name))) for name in TEACHERS]
+    return dict(zip(TEACHERS, do_all(setting, "teachers", jobs), strict=True))
+
+
+def teacher_model(setting: Setting, name: str, stage: int = 100) -> Path:
+    """The folder of a trained teacher's model, or of its model at a checkpoint part of the way.
+
+    Raises:
+        FileNotFoundError: the teacher has kept no checkpoint at that step.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForMaskedLM
+
+    recipe = teacher_recipe(setting, name)
+    folder = Path(recipe.output or "")
+    if stage == 100:
+        return folder / "model"
+    target = folder / f"at-{stage}"
+    if target.exists():
+        return target
+    step = recipe.train.steps * stage // 100
+    kept = load_file(folder / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
+    model = AutoModelForMaskedLM.from_pretrained(folder / "model")
+    state = {key.removeprefix("model."): value for key, value in kept.items()}
+    before = model.get_input_embeddings().weight.detach().clone()
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    assert not unexpected, unexpected
+    assert all("embeddings.tok_embeddings" in key or key.startswith("decoder") for key in missing), missing
+    assert not torch.equal(before, model.get_input_embeddings().weight), "still the last step's embeddings"
+    with atomic_folder(target) as temporary:
+        model.save_pretrained(temporary)
+        for file in (folder / "model").glob("*token*"):
+            shutil.copy(file, temporary / file.name)
+    return target
