@@ -39,8 +39,8 @@ class Setting:
     """Sizes and numbers of every question.
 
     text_words: words of each domain that students read, beside all glosses of `glosses`. steps: N, of a
-    student's training. seeds: of students. passages: of each held-out text that is measured. teachers: overrides of
-    the teachers' recipes. gloss_instances: of SemCor, in gloss training; gloss_steps: its steps.
+    student's training. seeds: of students. passages: of each held-out text that is measured. teachers:
+    overrides of the teachers' recipes. gloss_instances: of SemCor, in gloss training; gloss_steps: its steps.
     tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in turn.
     rows: most training rows of a task of GLUE (None: all; else the task is called by another name).
     """

@@ -107,7 +107,7 @@ def student_recipe(setting: Setting, student: Student) -> Recipe:
 
 
 def build_stores(setting: Setting, stage: int = 100) -> dict[str, Any]:
-    """All teachers' predictions of the students' text: `stores` as `limbeck store info`; `seconds` of each teacher's."""
+    """The teachers' predictions of the students' text: `stores` as in `store info`, `seconds` by teacher."""
     file = setting.scratch / f"store-{stage}" / "built.json"
     if file.exists():
         return dict(json.loads(file.read_text()))
