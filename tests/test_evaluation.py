@@ -16,6 +16,7 @@ from limbeck.errors import UserError
 from limbeck.gloss.model import GlossModel
 from limbeck.pipeline import evaluation_parts
 from limbeck.pipeline.evaluation import (
+    PARTS,
     EvaluationSettings,
     Model,
     check_data,
@@ -25,7 +26,7 @@ from limbeck.pipeline.evaluation import (
 )
 from limbeck.pipeline.evaluation_settings import default_texts
 from limbeck.tables_pipeline import side_by_side_tables
-from limbeck.tasks import mlm
+from limbeck.tasks import efficiency, glue, mlm, paraphrase, wsd
 from limbeck.tasks.fingerprint import fingerprint
 from limbeck.tasks.rows import COLUMNS
 from tests.test_bad_input import invoke, refused
@@ -111,6 +112,28 @@ def test_what_was_measured_is_kept(
     evaluate([named_model("third", str(third))], of_text(text, seed=1), out)
     evaluate([named_model("third", str(third))], of_text(text), out, again=True)
     assert counted[4:] == ["third", "third"]
+
+
+def test_what_another_protocol_measured_is_not_used(
+    two: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
+) -> None:
+    models = find_models(two[:1])
+    before = evaluate(models, of_text(text), tmp_path)["kept"]["mlm"][two[0]]
+    monkeypatch.setattr(PARTS["mlm"], "protocol", 2)
+    after = evaluate(models, of_text(text), tmp_path)["kept"]["mlm"][two[0]]
+    assert counted == two[:1] * 2
+    assert after != before
+    assert (tmp_path / before).is_file(), "whoever goes back finds it"
+
+
+def test_every_task_says_by_which_protocol_it_measures() -> None:
+    assert {name: part.protocol for name, part in PARTS.items()} == {
+        "mlm": mlm.PROTOCOL,
+        "wsd": wsd.PROTOCOL,
+        "glue": glue.PROTOCOL,
+        "paraphrase": paraphrase.PROTOCOL,
+        "cost": efficiency.PROTOCOL,
+    }
 
 
 def test_it_goes_on_where_it_was_stopped(

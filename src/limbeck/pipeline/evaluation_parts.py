@@ -21,7 +21,7 @@ from limbeck.gloss.checkpoint import has_head
 from limbeck.lexicon.lexicon import open_lexicon
 from limbeck.pipeline.evaluation_settings import EvaluationSettings, default_texts
 from limbeck.run import environment
-from limbeck.tasks import mlm, mlm_kept, wsd, wsd_sets
+from limbeck.tasks import efficiency, mlm, mlm_kept, wsd, wsd_sets
 from limbeck.tasks.cost_source import check_model
 from limbeck.tasks.efficiency import CostSettings, measure_models
 from limbeck.tasks.exported import is_exported
@@ -55,11 +55,12 @@ class Model:
 class Part(Protocol):
     """One task.
 
-    asked: data and settings that decide its result, JSON-ready. lasting: those of them that name its work
-    folder, so that more tasks or seeds find what was trained before. ending: of the files that `measure`
-    writes.
+    protocol: number of the way it measures. asked: data and settings that decide its result, JSON-ready.
+    lasting: those of them that name its work folder, so that more tasks or seeds find what was trained
+    before. ending: of the files that `measure` writes.
     """
 
+    protocol: int
     asked: Json
     lasting: Json
     ending: str
@@ -110,6 +111,7 @@ class JsonPart:
 class Mlm:
     """Masked words: every model is asked once, and all are compared on the words that all can be asked."""
 
+    protocol = mlm.PROTOCOL
     ending = ".safetensors"
 
     def __init__(self, settings: EvaluationSettings, progress: Progress | None) -> None:
@@ -171,6 +173,8 @@ class Mlm:
 class Wsd(JsonPart):
     """Word senses, of models that have a gloss head."""
 
+    protocol = wsd.PROTOCOL
+
     def __init__(self, settings: EvaluationSettings, progress: Progress | None) -> None:
         place = wsd_sets.data_folder() if settings.wsd is None else Path(settings.wsd).expanduser()
         found = wsd_sets.find_sets(place)
@@ -209,6 +213,7 @@ class Wsd(JsonPart):
 class Cost:
     """What models cost on this machine; each is measured by itself."""
 
+    protocol = efficiency.PROTOCOL
     ending = ".json"
 
     def __init__(self, settings: EvaluationSettings, progress: Progress | None) -> None:

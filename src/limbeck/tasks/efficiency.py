@@ -22,6 +22,10 @@ from limbeck.training.energy import find_meter
 
 Progress = Callable[[str, int, int], None]
 
+PROTOCOL = 1
+"""Raised with every change after which the same model, data and settings give other figures: those that
+an evaluation kept are not used again then (pipeline/evaluation.py)."""
+
 LENGTHS = (16, 64, 256)
 LONGEST = 8192
 

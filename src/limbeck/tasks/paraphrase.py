@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("limbeck")
 
+PROTOCOL = 1
+"""Raised with every change after which the same model, data and settings give other figures: those that
+an evaluation kept are not used again then (pipeline/evaluation.py)."""
+
 RESULT = "paraphrase.json"
 """Name of the result file in the output folder; beside it stand the runs, `words-16/texts-200/seed-0`."""
 
