@@ -239,6 +239,51 @@ def test_cost_is_of_all_models(two: list[str], tmp_path: Path) -> None:
     assert all("–" not in cell for row in rows for cell in row[1:])
 
 
+def test_a_cost_that_was_kept_is_of_the_model_as_it_is_called_now(
+    two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counts(task: Any) -> dict[str, int]:
+        asked.append(task.model)
+        return {"peak_one": 1, "peak_batch": 2}
+
+    monkeypatch.setattr(efficiency, "memory_of", counts)
+    settings = EvaluationSettings(tasks=("cost",), named=True, lengths=(8, 500), seconds=0.01, device="cpu")
+    first = evaluate([named_model("one", two[0])], settings, tmp_path / "eval")["tasks"]["cost"]
+    copied = shutil.copytree(two[0], tmp_path / "run" / "model")
+    (tmp_path / "run" / "status.json").write_text('{"state": "finished", "result": {"tokens": 77}}')
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    second = evaluate([named_model("other", str(copied))], settings, tmp_path / "eval")["tasks"]["cost"]
+    assert asked == two[:1], "measured once"
+    ours, theirs = first["models"][0], second["models"][0]
+    assert theirs["lengths"] == ours["lengths"]
+    assert [(one["name"], one["model"], one["memory"]["model"]) for one in (ours, theirs)] == [
+        ("one", two[0], two[0]),
+        ("other", str(copied), str(copied)),
+    ]
+    assert (ours["training"], theirs["training"][0]["tokens"]) == (None, 77)
+    assert "one takes at most 64 pieces; not measured at 500." in first["notes"]
+    assert "other takes at most 64 pieces; not measured at 500." in second["notes"]
+    assert not any("no log of its training" in note for note in second["notes"])
+
+
+def test_a_model_too_short_for_every_length_is_told_before_anything_is_measured(
+    two: list[str], text: str, tmp_path: Path, counted: list[str]
+) -> None:
+    settings = EvaluationSettings(
+        tasks=("mlm", "cost"), named=True, texts=(text,), lengths=(65, 500), device="cpu"
+    )
+    with pytest.raises(UserError, match=r"cost cannot be measured: model: .* takes at most 64 pieces, fewer"):
+        evaluate(find_models(two[:1]), settings, tmp_path / "eval")
+    assert counted == []
+    from dataclasses import replace
+
+    result = evaluate(find_models(two[:1]), replace(settings, named=False), tmp_path / "eval")
+    assert list(result["tasks"]) == ["mlm"]
+    assert [one["task"] for one in result["left_out"]] == ["cost"]
+
+
 def test_a_fingerprint_is_of_all_that_decides(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint("bert"), tmp_path / "a")
     found = fingerprint(folder)

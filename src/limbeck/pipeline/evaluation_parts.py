@@ -22,7 +22,8 @@ from limbeck.lexicon.lexicon import open_lexicon
 from limbeck.pipeline.evaluation_settings import EvaluationSettings, default_texts
 from limbeck.run import environment
 from limbeck.tasks import efficiency, mlm, mlm_kept, wsd, wsd_sets
-from limbeck.tasks.cost_source import check_model
+from limbeck.tasks.cost_source import longest_input, usable_lengths
+from limbeck.tasks.cost_training import training_cost
 from limbeck.tasks.efficiency import CostSettings, measure_models
 from limbeck.tasks.exported import is_exported
 from limbeck.teachers import loading
@@ -232,8 +233,11 @@ class Cost:
         self.lasting = self.asked
 
     def lacking(self, model: Model) -> str | None:
-        """Nothing: what is no model at all was refused before."""
-        check_model(model.path)
+        """An input as short as the shortest length."""
+        try:
+            usable_lengths(model.path, longest_input(model.path), self.settings.lengths)
+        except UserError as error:
+            return str(error)
         return None
 
     def measure(self, model: Model, file: Path, work: Path, progress: Progress | None, hint: str) -> None:
@@ -245,9 +249,14 @@ class Cost:
     def result(self, files: Sequence[tuple[Model, Path]], progress: Progress | None) -> Json:
         """The one result of all models, as if they had been measured in one call."""
         found = [(model, json.loads(file.read_text(encoding="utf-8"))) for model, file in files]
-        notes = dict.fromkeys(note for _, one in found for note in one["notes"])
-        models = [row | {"name": model.name} for model, one in found for row in one["models"]]
-        return {**found[0][1], "models": models, "notes": list(notes)}
+        models = [self._as_here(row, model) for model, one in found for row in one["models"]]
+        return {**found[0][1], "models": models, "notes": efficiency.notes(models, self.settings)}
+
+    def _as_here(self, row: Json, model: Model) -> Json:
+        """What was measured, perhaps elsewhere, with the name, path and training that the model has here."""
+        training = training_cost(model.path) or row["training"]
+        memory = row["memory"] | {"model": model.path}
+        return row | {"name": model.name, "model": model.path, "memory": memory, "training": training}
 
 
 def write_json(file: Path, result: Mapping[str, Any]) -> None:
