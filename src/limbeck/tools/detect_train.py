@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from limbeck import __version__
 from limbeck.errors import UserError
@@ -211,12 +212,13 @@ def _figures(
     second = ~first
     before = Calibration(1.0, 0.0, 0.0).probability(outputs[second])
     after = calibration.probability(outputs[second])
-    known, sizes = flags[second], rows.sizes[second]
+    known, sizes, sources = flags[second], rows.sizes[second], rows.groups[second]
     by_words = []
     for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
         here = (sizes >= low) & (sizes < (high or np.inf))
         if known[here].any() and not known[here].all():
-            by_words.append({"from": low, "to": high} | _told(after[here], known[here]))
+            told = _told(after[here], known[here], sources[here])
+            by_words.append({"from": low, "to": high} | told)
     return {
         "calibrated_on": int(first.sum()),
         "measured_on": int(second.sum()),
@@ -225,16 +227,16 @@ def _figures(
             for name, p in (("before", before), ("after", after))
         },
         "accuracy": float(((after >= 0.5) == known).mean()),
-        "errors": _told(after, known)["errors"],
+        "errors": _told(after, known, sources)["errors"],
         "by_words": by_words,
     }
 
 
-def _told(probabilities: Floats, known: Flags) -> dict[str, Any]:
+def _told(probabilities: Floats, known: Flags, sources: npt.NDArray[np.uint64]) -> dict[str, Any]:
     return {
         "texts": len(known),
         "calibration_error": calibration_error(probabilities, known),
-        "errors": [errors(probabilities, known, level) for level in LEVELS],
+        "errors": [errors(probabilities, known, level, sources) for level in LEVELS],
     }
 
 
