@@ -21,7 +21,7 @@ from limbeck.finetune.classifier import Classifier
 from limbeck.finetune.examples import Examples
 from limbeck.finetune.labels import Labels
 from limbeck.finetune.metrics import Array
-from limbeck.finetune.settings import FinetuneSettings
+from limbeck.finetune.settings import FinetuneSettings, unusual
 from limbeck.finetune.train import Finetuned, finetune
 from limbeck.tasks import glue_baselines
 from limbeck.tasks.glue_data import TaskData, data_folder, read_tasks
@@ -131,6 +131,9 @@ def evaluate_glue(
             "learning_rate": tuned.results["settings"]["learning_rate"],
             "device": str(resolve_device(settings.device)),
             "epoch": "best on a held-out part of train" if choose else "last",
+            "unusual": ", ".join(
+                filter(None, [unusual(settings, MAX_LENGTH), "best epoch" if choose else ""])
+            ),
         },
         "baseline_settings": glue_baselines.SETTINGS,
         "seeds": list(seeds),

@@ -26,7 +26,7 @@ import torch
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, check_writable
 from limbeck.finetune.examples import Examples
-from limbeck.finetune.settings import FinetuneSettings
+from limbeck.finetune.settings import FinetuneSettings, unusual
 from limbeck.finetune.train import Finetuned, finetune
 from limbeck.tasks import paraphrase_baselines
 from limbeck.tasks.glue_baselines import check_sklearn
@@ -199,6 +199,7 @@ def _of_model(model: str, tuned: Finetuned, settings: FinetuneSettings) -> dict[
             "device": str(resolve_device(settings.device)),
             "least_steps": LEAST_STEPS,
             "epoch": "best on the validation texts",
+            "unusual": unusual(settings, MAX_LENGTH),
         },
     }
 

@@ -146,16 +146,22 @@ def _digest(prints: Iterable[Any]) -> str:
     return hashlib.sha256("|".join(map(str, prints)).encode()).hexdigest()[:8]
 
 
+def _tuned(result: Result) -> str:
+    """What is unusual in how a model was fine-tuned: figures of other settings are other figures."""
+    said = result.get("settings", {}).get("unusual")
+    return f", {said}" if said else ""
+
+
 def _glue(result: Result) -> Iterator[Row]:
     model, seeds = result["model"], len(result["seeds"])
-    name, weights = str(model["name"]), model.get("weights")
+    name, weights, tuned = str(model["name"]), model.get("weights"), _tuned(result)
     for one in result["tasks"]:
         prints, counts = one["fingerprints"], one["counts"]
         dev = [part for part in prints if part.startswith("dev")]
         for metric, spread in one["metrics"].items():
             # A task of two dev sets names the set behind the metric: accuracy_matched is of dev_matched.
             sets = [part for part in dev if metric.endswith(part.removeprefix("dev"))] or dev
-            data = f"{one['name']} {_digest(prints[part] for part in ('train', *sets))}"
+            data = f"{one['name']} {_digest(prints[part] for part in ('train', *sets))}{tuned}"
             shared = {
                 "n": sum(counts[part] for part in sets),
                 "better": "higher",
@@ -170,7 +176,7 @@ def _glue(result: Result) -> Iterator[Row]:
                 yield row(baseline, "baseline", "glue", data, metric, value, **shared)
     if average := result.get("average"):
         of = (one["fingerprints"][part] for one in result["tasks"] for part in sorted(one["fingerprints"]))
-        data = f"average of {', '.join(average['tasks'])} {_digest(of)}"
+        data = f"average of {', '.join(average['tasks'])} {_digest(of)}{tuned}"
         value = average["mean"]
         yield row(
             *(name, "model", "glue", data, "score", value),
@@ -186,7 +192,7 @@ def _paraphrase(result: Result) -> Iterator[Row]:
     """A row for each set, length, number of training texts and metric; none of a model that was not asked."""
     model, seeds = result.get("model"), len(result["seeds"])
     sets = {one["name"]: one for one in result["data"]["tests"]}
-    train = str(result["data"]["train"]["fingerprint"])[:8]
+    train, tuned = str(result["data"]["train"]["fingerprint"])[:8], _tuned(result)
     for cell in result["cells"]:
         who = [(name, "baseline", found["tests"], None) for name, found in cell["baselines"].items()]
         if model is not None:
@@ -195,7 +201,8 @@ def _paraphrase(result: Result) -> Iterator[Row]:
             for test, metrics in tests.items():
                 of = sets[test]
                 long = f"{cell['words']} words" if cell["words"] else "whole texts"
-                data = f"{test} {str(of['fingerprint'])[:8]}, {cell['size']:,} training texts {train}, {long}"
+                taught = f"{cell['size']:,} training texts {train}, {long}{tuned}"
+                data = f"{test} {str(of['fingerprint'])[:8]}, {taught}"
                 for metric, spread in metrics.items():
                     yield row(
                         *(name, role, "paraphrase", data, metric, spread["mean"]),
