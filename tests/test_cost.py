@@ -347,7 +347,7 @@ def test_a_counter_goes_round() -> None:
         (["--device", "tpu"], "'tpu' is no device; use auto, cpu, cuda or cuda:N"),
         (["--precision", "int4"], "precision is 'int4'; it must be one of f32, bf16, f16"),
         (["--precision", "f16", "--device", "cpu"], "precision f16 does not work on the CPU"),
-        (["--lengths", "16,long"], "--lengths '16,long' are no numbers with commas, such as 16,64,256"),
+        (["--lengths", "16,long"], "--lengths '16,long' are no whole numbers with commas, such as 16,64,256"),
         (["--lengths", "0"], "lengths must be from 1 to 8192 pieces"),
         (["--lengths", "65"], "takes at most 64 pieces, fewer than every length asked for; give shorter"),
         (["--seconds", "0"], "seconds is 0.0; it must be more than 0"),

@@ -282,7 +282,7 @@ def test_bad_questions(place: Path, bert: str, tmp_path: Path, monkeypatch: pyte
     assert "has no train: no folder train, no train.tsv" in refused("--data", tmp_path)
     assert "has no test" in refused("--data", tmp_path, "--train", place / "tiny.train.tsv")
     for option in ("--sizes", "--words", "--seeds"):
-        assert "give whole numbers with commas" in refused("--data", place, option, "a")
+        assert "are no whole numbers with commas" in refused("--data", place, option, "a")
         assert "different numbers of at least" in refused("--data", place, option, "3,3")
     assert "sizes has 999, and" in refused("--data", place, "--sizes", "999")
     assert "test-limit is 1; it must be at least 2" in refused("--data", place, "--test-limit", "1")
