@@ -49,6 +49,9 @@ _log = logging.getLogger("limbeck")
 LENGTHS = (0, 32, 64, 128)
 """Words at which the figures by length begin."""
 
+FIGURES = 2
+"""Raised when what is measured on `valid` changes: the same command then measures a detector anew."""
+
 _LEAST = 10  # texts of each class in each half of valid
 
 Told = Callable[[str, int, int], None]
@@ -184,9 +187,10 @@ def _check_halves(first: Flags, flags: Flags, name: str) -> None:
 
 
 def _key(done: Finetuned, valid: Examples, min_words: int, paraphrased: str) -> str:
-    """What a calibration hangs on: the run, and the texts it is fitted on."""
+    """What a calibration and its figures hang on: the run, the texts, how they are measured."""
     results = (done.folder / "results.json").read_bytes()
     parts = [results, valid.fingerprint.encode(), str(min_words).encode(), paraphrased.encode()]
+    parts.append(str(FIGURES).encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
