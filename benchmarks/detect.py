@@ -104,6 +104,14 @@ def scores(detector: Detector, texts: Sequence[str]) -> list[tuple[Summary, list
     return found
 
 
+def passages(found: Sequence[tuple[Summary, list[float]]]) -> tuple[Any, Any]:
+    """The passages' scores of texts, and the number of the text that each is of."""
+    return (
+        np.array([score for _, several in found for score in several]),
+        np.array([number for number, (_, several) in enumerate(found) for _ in several]),
+    )
+
+
 def quality(given: argparse.Namespace) -> dict[str, Any]:
     """Errors of paragraphs and of documents' intervals."""
     torch.set_num_threads(given.threads)
@@ -118,23 +126,22 @@ def quality(given: argparse.Namespace) -> dict[str, Any]:
         kind: draw.sample(several, min(given.texts // 2, len(several))) for kind, several in texts.items()
     }
     made = {kind: scores(detector, several) for kind, several in chosen.items()}
-    passages = {kind: [one for _, several in found for one in several] for kind, found in made.items()}
-    p = np.array([*passages["original"], *passages["paraphrased"]])
-    known = np.arange(len(p)) >= len(passages["original"])
+    p, taken = passages([*made["original"], *made["paraphrased"]])
+    known = taken >= len(made["original"])
     originals = list(read_originals(given.data / OTHER).texts)
     other = scores(detector, draw.sample(originals, min(given.texts, len(originals))))
-    others = np.array([one for _, several in other for one in several])
+    others, articles = passages(other)
     none = np.zeros(len(others), bool)
     return {
         "test": {
             "passages": len(p),
             "calibration_error": calibration_error(p, known),
-            "errors": [errors(p, known, level) for level in (0.5, 0.9)],
+            "errors": [errors(p, known, level, taken) for level in (0.5, 0.9)],
         },
         "other_originals": {
             "source": OTHER,
             "passages": len(others),
-            "false_alarms": [errors(others, none, level)["false_alarms"] for level in (0.5, 0.9)],
+            "false_alarms": [errors(others, none, level, articles)["false_alarms"] for level in (0.5, 0.9)],
         },
         "documents": [_documents(given, made, share, draw) for share in SHARES],
     }

@@ -29,6 +29,7 @@ from limbeck.tasks.cost_model import (
     load,
     random_ids,
 )
+from limbeck.tasks.cost_source import longest_input
 from limbeck.training import energy
 from limbeck.training.energy import Counter, RunEnergy, find_meter
 from tests.models import make_config, make_tokenizer
@@ -346,9 +347,9 @@ def test_a_counter_goes_round() -> None:
         (["--device", "tpu"], "'tpu' is no device; use auto, cpu, cuda or cuda:N"),
         (["--precision", "int4"], "precision is 'int4'; it must be one of f32, bf16, f16"),
         (["--precision", "f16", "--device", "cpu"], "precision f16 does not work on the CPU"),
-        (["--lengths", "16,long"], "--lengths '16,long' are no numbers with commas, such as 16,64,256"),
+        (["--lengths", "16,long"], "--lengths '16,long' are no whole numbers with commas, such as 16,64,256"),
         (["--lengths", "0"], "lengths must be from 1 to 8192 pieces"),
-        (["--lengths", "65"], "takes at most 64 pieces, fewer than every length asked for; add --lengths 64"),
+        (["--lengths", "65"], "takes at most 64 pieces, fewer than every length asked for; give shorter"),
         (["--seconds", "0"], "seconds is 0.0; it must be more than 0"),
         (["--threads", "0"], "threads is 0; it must be at least 1"),
         (["--watts", "-3"], "watts is -3.0; it must be more than 0"),
@@ -356,6 +357,26 @@ def test_a_counter_goes_round() -> None:
 )
 def test_settings_that_cannot_be_are_refused(checkpoint: Checkpoint, words: list[str], said: str) -> None:
     assert said in refused("eval", "cost", checkpoint("bert"), *words)
+
+
+def test_a_model_that_is_too_short_is_refused_before_another_is_measured(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    long = save_as(transformers.BertForMaskedLM, tmp_path / "long", max_position_embeddings=128)
+    result = invoke("eval", "cost", long, checkpoint("bert"), "--lengths", "100", "--device", "cpu")
+    assert result.exit_code == 2
+    assert "takes at most 64 pieces, fewer than every length asked for; give shorter lengths, such as 64" in (
+        " ".join(result.stderr.split())
+    )
+    assert "measuring" not in result.stderr
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "xlnet", "bart"])
+def test_the_longest_input_is_known_without_weights(checkpoint: Checkpoint, family: str) -> None:
+    folder = checkpoint(family)
+    found = longest_input(str(folder))
+    assert found == load(str(folder), device=CPU).limit
+    assert (found is None) == (family == "xlnet")
 
 
 def test_what_is_no_model_is_refused_before_anything_is_measured(

@@ -19,6 +19,7 @@ from limbeck import Detector
 from limbeck.cli import app
 from limbeck.errors import UserError
 from limbeck.tools import detect as detect_module
+from limbeck.tools import detect_train
 from limbeck.tools.detect import NO_PROSE, OTHER_LANGUAGE, TOO_SHORT, Summary
 from limbeck.tools.detect_data import Labelled, make_rows, read_sets
 from limbeck.tools.detect_files import find_documents, read_blocks
@@ -177,6 +178,14 @@ def test_the_same_command_goes_on_and_a_finished_one_is_read(
     assert invoke(*train).exit_code == 0
     assert (place.read_bytes(), place.stat().st_mtime_ns) == before
     place.unlink()  # killed between training and calibration
+    assert invoke(*train).exit_code == 0
+    assert place.read_bytes() == before[0]
+    alarms = json.loads(before[0])["valid"]["errors"][1]["false_alarms"]
+    assert 0 < alarms["sources"] <= alarms["n"]
+    monkeypatch.setattr(detect_train, "FIGURES", detect_train.FIGURES + 1)  # another version's figures
+    assert invoke(*train).exit_code == 0
+    assert place.read_bytes() != before[0], "are measured anew"
+    monkeypatch.undo()
     assert invoke(*train).exit_code == 0
     assert place.read_bytes() == before[0]
     assert "detect.min_words" in refused(*train[1:], "--min-words", 9)

@@ -63,17 +63,48 @@ def test_a_useless_model_scores_a_half() -> None:
 
 def test_errors_by_hand() -> None:
     p, known = np.array([0.1, 0.6, 0.9, 0.95]), np.array([False, False, True, True])
-    found = errors(p, known, 0.6)
+    found = errors(p, known, 0.6, range(4))
     assert (found["false_alarms"]["rate"], found["false_alarms"]["n"], found["found"]["rate"]) == (
         0.5,
         2,
         1.0,
     )
     assert calibration_error(p, known) == pytest.approx((0.1 + 0.6 + 0.1 + 0.05) / 4)
-    wilson = rate(0, 100)
-    assert (wilson["rate"], wilson["low"]) == (0.0, 0.0)
+    none = np.zeros(100, bool)
+    wilson = rate(none, np.arange(100))
+    assert (wilson["rate"], wilson["low"], wilson["n"], wilson["sources"]) == (0.0, 0.0, 100, 100)
     assert wilson["high"] == pytest.approx(0.0370, abs=1e-4)
-    assert rate(0, 0)["rate"] is None
+    assert rate(none, np.arange(100) // 4)["high"] == pytest.approx(rate(none[:25], range(25))["high"])
+    assert rate(none[:0], [])["rate"] is None
+
+
+def test_texts_of_one_source_do_not_narrow_an_interval() -> None:
+    """Each source four times over says what it says once; parts that differ say more than that."""
+    rng = np.random.default_rng(1)
+    hits = rng.random(200) < 0.1
+    once, again = rate(hits, np.arange(200)), rate(np.repeat(hits, 4), np.arange(800) // 4)
+    for end in ("rate", "low", "high"):
+        assert again[end] == pytest.approx(once[end])
+    assert (again["n"], again["sources"]) == (800, 200)
+    naive = rate(np.repeat(hits, 4), np.arange(800))
+    assert again["high"] - again["low"] > 1.8 * (naive["high"] - naive["low"])
+
+
+@pytest.mark.parametrize("true", [0.03, 0.2])
+def test_the_true_rate_is_in_the_interval_although_parts_are_alike(true: float) -> None:
+    """In 95 of 100 sets; an interval that takes parts for independent holds it far more seldom."""
+    inside = naive = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        sources = np.repeat(np.arange(150), rng.integers(1, 8, 150))
+        of_source = rng.beta(true, 1 - true, 150)  # half of the variance is the sources'
+        hits = rng.random(len(sources)) < of_source[sources]
+        for part, taken in ((True, sources), (False, np.arange(len(sources)))):
+            found = rate(hits, taken)
+            held = found["low"] <= true <= found["high"]
+            inside, naive = inside + (part and held), naive + (not part and held)
+    assert 0.92 <= inside / 400 <= 0.98
+    assert naive / 400 < 0.85
 
 
 @pytest.mark.parametrize("true", [0.0, 0.2, 0.7, 1.0])

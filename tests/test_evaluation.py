@@ -16,6 +16,7 @@ from limbeck.errors import UserError
 from limbeck.gloss.model import GlossModel
 from limbeck.pipeline import evaluation_parts
 from limbeck.pipeline.evaluation import (
+    PARTS,
     EvaluationSettings,
     Model,
     check_data,
@@ -25,7 +26,7 @@ from limbeck.pipeline.evaluation import (
 )
 from limbeck.pipeline.evaluation_settings import default_texts
 from limbeck.tables_pipeline import side_by_side_tables
-from limbeck.tasks import mlm
+from limbeck.tasks import efficiency, glue, mlm, paraphrase, wsd
 from limbeck.tasks.fingerprint import fingerprint
 from limbeck.tasks.rows import COLUMNS
 from tests.test_bad_input import invoke, refused
@@ -111,6 +112,28 @@ def test_what_was_measured_is_kept(
     evaluate([named_model("third", str(third))], of_text(text, seed=1), out)
     evaluate([named_model("third", str(third))], of_text(text), out, again=True)
     assert counted[4:] == ["third", "third"]
+
+
+def test_what_another_protocol_measured_is_not_used(
+    two: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
+) -> None:
+    models = find_models(two[:1])
+    before = evaluate(models, of_text(text), tmp_path)["kept"]["mlm"][two[0]]
+    monkeypatch.setattr(PARTS["mlm"], "protocol", 2)
+    after = evaluate(models, of_text(text), tmp_path)["kept"]["mlm"][two[0]]
+    assert counted == two[:1] * 2
+    assert after != before
+    assert (tmp_path / before).is_file(), "whoever goes back finds it"
+
+
+def test_every_task_says_by_which_protocol_it_measures() -> None:
+    assert {name: part.protocol for name, part in PARTS.items()} == {
+        "mlm": mlm.PROTOCOL,
+        "wsd": wsd.PROTOCOL,
+        "glue": glue.PROTOCOL,
+        "paraphrase": paraphrase.PROTOCOL,
+        "cost": efficiency.PROTOCOL,
+    }
 
 
 def test_it_goes_on_where_it_was_stopped(
@@ -214,6 +237,51 @@ def test_cost_is_of_all_models(two: list[str], tmp_path: Path) -> None:
     _, columns, rows = next(iter(side_by_side_tables(result)))
     assert columns[2:] == ["disk", "latency at 16 pieces", "tokens/s", "peak memory"]
     assert all("–" not in cell for row in rows for cell in row[1:])
+
+
+def test_a_cost_that_was_kept_is_of_the_model_as_it_is_called_now(
+    two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counts(task: Any) -> dict[str, int]:
+        asked.append(task.model)
+        return {"peak_one": 1, "peak_batch": 2}
+
+    monkeypatch.setattr(efficiency, "memory_of", counts)
+    settings = EvaluationSettings(tasks=("cost",), named=True, lengths=(8, 500), seconds=0.01, device="cpu")
+    first = evaluate([named_model("one", two[0])], settings, tmp_path / "eval")["tasks"]["cost"]
+    copied = shutil.copytree(two[0], tmp_path / "run" / "model")
+    (tmp_path / "run" / "status.json").write_text('{"state": "finished", "result": {"tokens": 77}}')
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    second = evaluate([named_model("other", str(copied))], settings, tmp_path / "eval")["tasks"]["cost"]
+    assert asked == two[:1], "measured once"
+    ours, theirs = first["models"][0], second["models"][0]
+    assert theirs["lengths"] == ours["lengths"]
+    assert [(one["name"], one["model"], one["memory"]["model"]) for one in (ours, theirs)] == [
+        ("one", two[0], two[0]),
+        ("other", str(copied), str(copied)),
+    ]
+    assert (ours["training"], theirs["training"][0]["tokens"]) == (None, 77)
+    assert "one takes at most 64 pieces; not measured at 500." in first["notes"]
+    assert "other takes at most 64 pieces; not measured at 500." in second["notes"]
+    assert not any("no log of its training" in note for note in second["notes"])
+
+
+def test_a_model_too_short_for_every_length_is_told_before_anything_is_measured(
+    two: list[str], text: str, tmp_path: Path, counted: list[str]
+) -> None:
+    settings = EvaluationSettings(
+        tasks=("mlm", "cost"), named=True, texts=(text,), lengths=(65, 500), device="cpu"
+    )
+    with pytest.raises(UserError, match=r"cost cannot be measured: model: .* takes at most 64 pieces, fewer"):
+        evaluate(find_models(two[:1]), settings, tmp_path / "eval")
+    assert counted == []
+    from dataclasses import replace
+
+    result = evaluate(find_models(two[:1]), replace(settings, named=False), tmp_path / "eval")
+    assert list(result["tasks"]) == ["mlm"]
+    assert [one["task"] for one in result["left_out"]] == ["cost"]
 
 
 def test_a_fingerprint_is_of_all_that_decides(checkpoint: Checkpoint, tmp_path: Path) -> None:

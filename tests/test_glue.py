@@ -17,12 +17,13 @@ from limbeck import tables_tasks
 from limbeck.cli import app
 from limbeck.errors import Interrupted, UserError
 from limbeck.finetune.examples import Examples
-from limbeck.finetune.settings import FinetuneSettings
+from limbeck.finetune.settings import FinetuneSettings, unusual
 from limbeck.tasks import glue_baselines
 from limbeck.tasks.glue import RESULT, default_output, evaluate_glue, hold_out
 from limbeck.tasks.glue_data import TaskData, read_tasks
 from limbeck.tasks.glue_result import average, figures_of
 from limbeck.tasks.glue_tasks import TASKS, find_task
+from limbeck.tasks.rows import rows_of
 from tests.tiny_labelled import TEXTS, animals, pairs, write_table
 
 QUICK = FinetuneSettings(epochs=0.2, max_length=32, device="cpu", threads=1, learning_rate=1e-3)
@@ -60,7 +61,7 @@ def bert(checkpoint: Callable[..., Path]) -> str:
 
 
 def test_two_tasks_two_seeds(glue: Path, bert: str, tmp_path: Path) -> None:
-    settings = replace(QUICK, epochs=0.5)
+    settings, told = replace(QUICK, epochs=0.5), "epochs 0.5, learning rate 0.001, max length 32"
     result = evaluate_glue(
         bert, str(glue), tasks=["cola", "wnli"], seeds=[0, 1], settings=settings, output=tmp_path / "out"
     )
@@ -78,6 +79,12 @@ def test_two_tasks_two_seeds(glue: Path, bert: str, tmp_path: Path) -> None:
     assert result["average"]["tasks"] == ["cola", "wnli"]
     assert result["average"]["mean"] == pytest.approx((cola["score"]["mean"] + wnli["score"]["mean"]) / 2)
     assert result["settings"]["epoch"] == "last"
+    assert result["settings"]["unusual"] == told
+    named = {row["data"] for row in rows_of(result) if row["metric"] != "parameters"}
+    assert len(named) == 3
+    assert all(data.endswith(f", {told}") for data in named)
+    other = result | {"settings": result["settings"] | {"unusual": ""}}
+    assert named.isdisjoint({row["data"] for row in rows_of(other)}), "other settings are another column"
     assert [run["measured_step"] for run in cola["runs"]] == [run["steps"] for run in cola["runs"]]
     left = {path.name for path in (tmp_path / "out/cola/seed-0").iterdir()}
     assert {"results.json", "dev.json", "metrics.jsonl", "recipe.toml"} <= left
@@ -124,6 +131,16 @@ def test_the_best_epoch_is_chosen_on_a_part_of_train(glue: Path, bert: str, tmp_
     assert task["runs"][0]["measured_step"] in (17, 34, 35, 36)
     assert (tmp_path / "out/wnli/seed-0/best/model.safetensors").is_file()
     assert result["settings"]["epoch"] == "best on a held-out part of train"
+    assert result["settings"]["unusual"].endswith(", best epoch")
+
+
+def test_only_what_decides_a_figure_and_is_unusual_is_told() -> None:
+    usual = FinetuneSettings(max_length=128)
+    assert unusual(usual, 128) == ""
+    assert unusual(replace(usual, seed=5, device="cpu", tokens=99, threads=1), 128) == ""
+    assert unusual(usual, 512) == "max length 128"
+    changed = replace(usual, epochs=1.0, learning_rate=1e-4, batch=16, precision="bf16")
+    assert unusual(changed, 128) == "epochs 1, learning rate 0.0001, batch 16, precision bf16"
 
 
 def test_held_out_texts_are_not_trained_on() -> None:

@@ -24,6 +24,7 @@ from limbeck.tasks.paraphrase import RESULT, check_models, evaluate_paraphrase, 
 from limbeck.tasks.paraphrase_data import read_examples, read_paraphrases
 from limbeck.tasks.paraphrase_result import figures
 from limbeck.tasks.paraphrase_sets import hold_out, read_sets, sample, training_texts
+from limbeck.tasks.rows import rows_of
 from limbeck.tools.spin_sets import cross_sets
 from tests.mini_wordnet import write_wordnet
 from tests.tiny_labelled import ANIMALS, OTHERS, TEXTS, THINGS, write_table
@@ -84,6 +85,10 @@ def test_lengths_sizes_and_seeds(place: Path, bert: str, tmp_path: Path) -> None
         assert baselines["tfidf_50000"]["mean"] == 1.0, "one word decides"
     assert result["cells"][1]["tests"]["test"]["f1_micro"]["mean"] > 0.9
     assert result["settings"]["least_steps"] == 60
+    told = "epochs 1, learning rate 0.001, batch 16, max length 16"
+    assert result["settings"]["unusual"] == told
+    named = {row["data"] for row in rows_of(result) if row["metric"] != "parameters"}
+    assert all(data.endswith(f", {told}") for data in named)
     assert result["versions"]["scikit-learn"]
     left = {path.name for path in (tmp_path / "out/words-2/texts-64/seed-0").iterdir()}
     assert {"results.json", "measured.json", "recipe.toml"} <= left
@@ -277,7 +282,7 @@ def test_bad_questions(place: Path, bert: str, tmp_path: Path, monkeypatch: pyte
     assert "has no train: no folder train, no train.tsv" in refused("--data", tmp_path)
     assert "has no test" in refused("--data", tmp_path, "--train", place / "tiny.train.tsv")
     for option in ("--sizes", "--words", "--seeds"):
-        assert "give whole numbers with commas" in refused("--data", place, option, "a")
+        assert "are no whole numbers with commas" in refused("--data", place, option, "a")
         assert "different numbers of at least" in refused("--data", place, option, "3,3")
     assert "sizes has 999, and" in refused("--data", place, "--sizes", "999")
     assert "test-limit is 1; it must be at least 2" in refused("--data", place, "--test-limit", "1")

@@ -106,6 +106,30 @@ def test_paths_start_from_the_recipes_folder(path: Path) -> None:
     assert [teacher.model for teacher in recipe.teachers] == ["a/b", str(folder / "x/y/z")]
 
 
+def test_a_model_that_a_pretrain_recipe_makes_is_a_path_before_it_is_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`a/model` reads like a hub id: the outputs of the recipes before this one tell that it is none."""
+    folder = path.parent
+    (folder / "before").mkdir()
+    (folder / "a.toml").write_text(
+        'name = "a"\noutput = "a"\n[[pretrain]]\nrecipe = "before/b.toml"\n[[pretrain]]\nrecipe = "a.toml"\n'
+    )
+    (folder / "before" / "b.toml").write_text('name = "b"\noutput = "../b"\n')
+    text = (
+        'name = "c"\noutput = "c"\n[[pretrain]]\nrecipe = "a.toml"\n[[pretrain]]\nrecipe = "gone.toml"\n'
+        '[text]\ntrain = ["t.txt"]\nvalid = ["v.txt"]\n[eval]\n'
+        'beside = ["c/model", "ab/model", "google/bert"]\n'
+        '[[teachers]]\nname = "first"\nmodel = "a/model"\n[[teachers]]\nname = "second"\nmodel = "b/model"\n'
+    )
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    recipe = load(path, text)
+    assert [one.model for one in recipe.teachers] == [str(folder / "a/model"), str(folder / "b/model")]
+    assert recipe.eval.beside == (str(folder / "c/model"), "ab/model", "google/bert")
+
+
 def test_a_folder_with_signs_of_patterns_in_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "[old] runs"
     folder.mkdir()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +83,59 @@ def test_a_damaged_run_does_not_hide_the_others(runs: Path) -> None:
     assert (found["a"]["state"], found["more/b"]["state"]) == ("damaged", "finished")
     assert "results.json is damaged" in found["a"]["problem"]
     assert "Damaged" in done("ls", runs).stdout
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Permissions do not bind root: what is done here is done as another user."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def shared(made: Path) -> Iterator[Path]:
+    """Runs in a folder that every user can reach."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        shutil.copytree(made, folder / "runs")
+        yield folder / "runs"
+        for place in [folder / "runs", *(folder / "runs").rglob("*")]:
+            place.chmod(0o755)
+
+
+def test_a_folder_that_may_not_be_read_does_not_hide_the_others(shared: Path) -> None:
+    """Folders closed in every way, and files: each is told in a line."""
+    done("ls", shared)  # all modules are imported, which another user may not read
+    for name in ("closed", "names", "files"):
+        shutil.copytree(shared / "a", shared / name)
+    (shared / "closed").chmod(0o000)
+    (shared / "names").chmod(0o444)
+    for file in (shared / "files").iterdir():
+        file.chmod(0o000)
+    (shared / "result").mkdir()
+    (shared / "result" / "results.json").touch(0o000)
+    with as_nobody():
+        found = catalogue(shared)
+        shown = done("ls", shared)
+    states = {one["path"]: one["state"] for one in found["runs"]}
+    assert states == {"a": "finished", "files": "unreadable", "more/b": "finished", "names": "unreadable"}
+    told = found["unreadable"]
+    assert f"{shared}/closed cannot be read (Permission denied); ask its owner for permission" in told
+    assert any(line.startswith(f"{shared}/result/results.json cannot be read") for line in told)
+    assert "Damaged or not readable" in shown.stdout
+    assert "cannot be read (Permission denied)" in " ".join(shown.stdout.split())
+    with as_nobody():
+        assert "affecting.json cannot be read (Permission denied)" in refused(
+            "diff", shared / "a", shared / "files"
+        )
+        assert "closed cannot be read (Permission denied)" in refused("ls", shared / "closed")
 
 
 def test_evaluations_are_listed(runs: Path) -> None:

@@ -17,11 +17,13 @@ import pytest
 
 from limbeck.errors import UserError
 from limbeck.pipeline import run_stages, stages
+from limbeck.pipeline.assemble import read_text
+from limbeck.pipeline.evaluation_parts import Mlm
 from limbeck.recipe import load_recipe, recipe_from
 from limbeck.tables_pipeline import stages_tables
 from tests.test_bad_input import done, refused
 from tests.tiny_gloss import gloss_tables, world
-from tests.tiny_recipes import read_json, tables, write_text
+from tests.tiny_recipes import read_json, tables, tiny_recipe, write_text
 
 TEACHER = """name = "teacher"
 seed = 3
@@ -109,6 +111,18 @@ def test_all_of_it_then_nothing_then_what_changed(recipe: Path) -> None:
         run_stages(load_recipe(recipe, changed))
     third = run_stages(load_recipe(recipe, changed), again=True)
     assert states(third) == dict.fromkeys(ALL, "ran"), "another teacher is another student"
+
+
+def test_masked_words_are_measured_on_text_as_the_recipe_reads_it(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    with (tmp_path / "valid.txt").open("ab") as file:
+        file.write(b"\n\na line that is not \xff UTF-8 text at all\n")
+    recipe = tiny_recipe(tmp_path, text={"min_words": 9, "on_error": "skip"}, eval={"tasks": ["mlm"]})
+    _, valid = read_text(recipe)
+    assert valid.stats.bad_lines == 1
+    assert valid.stats.too_short > 0
+    measured = Mlm(stages.eval_settings(recipe), None).corpus
+    assert (measured.fingerprint, len(measured)) == (valid.fingerprint, len(valid))
 
 
 def test_recipes_that_write_one_run_and_models_that_are_not_there(recipe: Path) -> None:

@@ -26,7 +26,7 @@ from limbeck import (
     cli_train,
     tables,
 )
-from limbeck.cli_options import AsJson, Overrides, RecipeFile, Verbose
+from limbeck.cli_options import AsJson, Device, Overrides, Precision, RecipeFile, ResultFile, Verbose
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, cache_dir, check_writable
 from limbeck.terminal import show, work
@@ -120,14 +120,11 @@ def mlm(
         int | None, typer.Option(metavar="N", help="Measure on this many passages; all by default.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of masks and passages.")] = 0,
-    precision: Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")] = "f32",
+    precision: Precision = "f32",
     batch: Annotated[int, typer.Option(metavar="N", help="Passages of one forward.")] = 32,
-    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON to a file as well."),
-    ] = None,
+    output: ResultFile = None,
     verbose: Verbose = False,
 ) -> None:
     """Compare masked language models: nats and accuracy per masked word, with 95% intervals."""

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from limbeck import tables_cost
-from limbeck.cli_options import AsJson, Verbose
-from limbeck.errors import UserError
+from limbeck.cli_options import AsJson, Device, ResultFile, Verbose, numbers
 from limbeck.files import atomic_write, check_writable
 from limbeck.terminal import show, work
 
@@ -30,16 +29,13 @@ def eval_cost(
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Threads on the CPU; as many as torch takes by default.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     watts: Annotated[
         float | None,
         typer.Option(metavar="W", help="Power of the machine, for an estimate where none is measured."),
     ] = None,
     as_json: AsJson = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON to a file as well."),
-    ] = None,
+    output: ResultFile = None,
     verbose: Verbose = False,
 ) -> None:
     """Measure what models cost: size, operations, latency, throughput, memory, training.
@@ -47,10 +43,7 @@ def eval_cost(
     On this machine, with the head that each model has. Half a minute each on an idle machine.
     """
     with work(verbose) as progress:
-        try:
-            chosen = tuple(int(length) for length in lengths.split(","))
-        except ValueError:
-            raise UserError(f"--lengths {lengths!r} are no numbers with commas, such as 16,64,256") from None
+        chosen = numbers("lengths", lengths, "16,64,256")
         if output is not None:
             check_writable(output)  # or the measurement would end with an error
         from limbeck.tasks.efficiency import CostSettings, measure_models

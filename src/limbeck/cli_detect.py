@@ -8,8 +8,20 @@ from typing import Annotated
 import typer
 
 from limbeck import tables_detect
-from limbeck.cli_options import AsJson, DefaultGroup, Verbose
-from limbeck.cli_tasks import Batch, Device, Epochs, MaxLength, Precision, Rate, Tokens
+from limbeck.cli_options import (
+    AsJson,
+    Batch,
+    DefaultGroup,
+    Device,
+    Encoder,
+    Epochs,
+    MaxLength,
+    Precision,
+    Rate,
+    RunFolder,
+    Tokens,
+    Verbose,
+)
 from limbeck.errors import UserError
 from limbeck.files import check_writable
 from limbeck.processes.together import command_again
@@ -85,7 +97,7 @@ def score(
 
 @detect.command("train")
 def train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of any encoder.")],
+    model: Encoder,
     data: Annotated[
         Path | None, typer.Option(metavar="PLACE", help="Folder of a paraphrase set: train and valid.")
     ] = None,
@@ -116,9 +128,7 @@ def train(
     precision: Precision = "f32",
     tokens: Tokens = 16_384,
     device: Device = "auto",
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Run directory.")] = Path(
-        "runs/detect"
-    ),
+    output: RunFolder = Path("runs/detect"),
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:

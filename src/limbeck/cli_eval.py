@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from limbeck import tables_pipeline
-from limbeck.cli_options import AsJson, DefaultGroup, Verbose
-from limbeck.errors import UserError
+from limbeck.cli_options import AsJson, DefaultGroup, Device, Verbose, numbers
 from limbeck.terminal import show, work
 
 
@@ -69,7 +68,7 @@ def eval_models(
     lengths: Annotated[
         str | None, typer.Option(metavar="N,N", help="cost: lengths in pieces; 16,64,256 by default.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="For all that is measured.")
     ] = Path("runs/eval"),
@@ -118,9 +117,4 @@ def _names(given: str | None) -> tuple[str, ...] | None:
 
 
 def _numbers(option: str, given: str | None, example: str) -> tuple[int, ...] | None:
-    if given is None:
-        return None
-    parts = [part.strip() for part in given.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise UserError(f"--{option} {given!r} are no whole numbers with commas, such as {example}")
-    return tuple(map(int, parts))
+    return None if given is None else numbers(option, given, example)

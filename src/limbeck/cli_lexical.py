@@ -8,7 +8,20 @@ from typing import Annotated, Literal
 import typer
 
 from limbeck import tables
-from limbeck.cli_options import AsJson, Extend, Output, Overrides, RecipeFile, Verbose
+from limbeck.cli_options import (
+    AsJson,
+    Device,
+    Extend,
+    GlossModel,
+    Layout,
+    Lexicon,
+    Output,
+    Overrides,
+    PaddedTokens,
+    Precision,
+    RecipeFile,
+    Verbose,
+)
 from limbeck.files import check_writable
 from limbeck.processes.together import command_again
 from limbeck.terminal import show, show_table, work
@@ -68,7 +81,7 @@ def score(
 
 
 def eval_wsd(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of a gloss model.")],
+    model: GlossModel,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -86,15 +99,11 @@ def eval_wsd(
         int | None,
         typer.Option(metavar="N", min=0, help="Sentences around the target's; by default as trained."),
     ] = None,
-    lexicon: Annotated[
-        str, typer.Option(metavar="L", help="wordnet, a folder of its files, or wn:NAME:VERSION.")
-    ] = "wordnet",
-    layout: Annotated[
-        str | None, typer.Option(metavar="L", help="pairs or packed; by default as trained.")
-    ] = None,
-    precision: Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")] = "f32",
-    tokens: Annotated[int, typer.Option(metavar="N", help="Pieces of one forward, padding included.")] = 8192,
-    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    lexicon: Lexicon = "wordnet",
+    layout: Layout = None,
+    precision: Precision = "f32",
+    tokens: PaddedTokens = 8192,
+    device: Device = "auto",
     as_json: AsJson = False,
     output: Annotated[
         Path | None,
@@ -123,7 +132,7 @@ def eval_wsd(
 
 
 def wsd(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of a gloss model.")],
+    model: GlossModel,
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help='Text in quotes; stdin if there is none, or "-".')
     ] = None,
@@ -133,9 +142,7 @@ def wsd(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write a page that shows the text's senses.")
     ] = None,
-    lexicon: Annotated[
-        str, typer.Option(metavar="L", help="wordnet, a folder of its files, or wn:NAME:VERSION.")
-    ] = "wordnet",
+    lexicon: Lexicon = "wordnet",
     other_lexicon: Annotated[
         bool, typer.Option("--other-lexicon", help="It need not be the one the model was trained on.")
     ] = False,
@@ -143,12 +150,10 @@ def wsd(
         int | None,
         typer.Option(metavar="N", min=0, help="Sentences around a word's own; by default as trained."),
     ] = None,
-    layout: Annotated[
-        str | None, typer.Option(metavar="L", help="pairs or packed; by default as trained.")
-    ] = None,
-    precision: Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")] = "f32",
-    tokens: Annotated[int, typer.Option(metavar="N", help="Pieces of one forward, padding included.")] = 8192,
-    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    layout: Layout = None,
+    precision: Precision = "f32",
+    tokens: PaddedTokens = 8192,
+    device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from limbeck.errors import UserError
+
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a TOML file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -26,6 +28,44 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FOLDER", help="Run directory, instead of the recipe's `output`."),
 ]
+ResultFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the result as JSON to a file as well."),
+]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Run directory.")]
+
+Encoder = Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of any encoder.")]
+Epochs = Annotated[float, typer.Option(metavar="N", help="Times through the training rows.")]
+Rate = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="By default 3e-4 for models up to 256 wide, 1e-4 up to 512, 3e-5 beyond."),
+]
+Batch = Annotated[int, typer.Option(metavar="N", help="Texts of a step.")]
+MaxLength = Annotated[int, typer.Option(metavar="N", help="Pieces of a text; longer ones are cut.")]
+Precision = Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")]
+Tokens = Annotated[int, typer.Option(metavar="N", help="Pieces of one forward; fewer save memory.")]
+Device = Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")]
+Seeds = Annotated[str, typer.Option(metavar="NUMBERS", help="With commas, a training each: 0,1,2.")]
+KeepModels = Annotated[bool, typer.Option("--keep-models", help="Keep the weights of every training.")]
+
+GlossModel = Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of a gloss model.")]
+Lexicon = Annotated[
+    str, typer.Option(metavar="L", help="wordnet, a folder of its files, or wn:NAME:VERSION.")
+]
+Layout = Annotated[str | None, typer.Option(metavar="L", help="pairs or packed; by default as trained.")]
+PaddedTokens = Annotated[int, typer.Option(metavar="N", help="Pieces of one forward, padding included.")]
+
+
+def numbers(option: str, given: str, example: str) -> tuple[int, ...]:
+    """The whole numbers of an option's text, which has commas between them.
+
+    Raises:
+        UserError: it is something else.
+    """
+    parts = [part.strip() for part in given.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--{option} {given!r} are no whole numbers with commas, such as {example}")
+    return tuple(map(int, parts))
 
 
 class DefaultGroup(TyperGroup):

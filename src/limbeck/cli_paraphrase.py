@@ -8,9 +8,20 @@ from typing import Annotated
 import typer
 
 from limbeck import tables_tasks
-from limbeck.cli_options import AsJson, Verbose
-from limbeck.cli_tasks import Batch, Device, Epochs, Precision, Rate, Tokens
-from limbeck.errors import UserError
+from limbeck.cli_options import (
+    AsJson,
+    Batch,
+    Device,
+    Epochs,
+    KeepModels,
+    MaxLength,
+    Precision,
+    Rate,
+    Seeds,
+    Tokens,
+    Verbose,
+    numbers,
+)
 from limbeck.terminal import show, work
 
 
@@ -50,7 +61,7 @@ def eval_paraphrase(
     words: Annotated[
         str, typer.Option(metavar="NUMBERS", help="First words seen of each text, with commas; 0: all.")
     ] = "0,32,16",
-    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="With commas, a training each: 0,1,2.")] = "0",
+    seeds: Seeds = "0",
     test_limit: Annotated[
         int | None, typer.Option(metavar="N", help="Measure on a fixed sample of so many texts of each set.")
     ] = None,
@@ -60,9 +71,7 @@ def eval_paraphrase(
     epochs: Epochs = 3,
     learning_rate: Rate = None,
     batch: Batch = 32,
-    max_length: Annotated[
-        int, typer.Option(metavar="N", help="Pieces of a text; longer ones are cut.")
-    ] = 512,
+    max_length: MaxLength = 512,
     precision: Precision = "f32",
     tokens: Tokens = 16_384,
     device: Device = "auto",
@@ -70,9 +79,7 @@ def eval_paraphrase(
         str,
         typer.Option(metavar="L", help="For spinning: wordnet, a folder of its files, or wn:NAME:VERSION."),
     ] = "wordnet",
-    keep_models: Annotated[
-        bool, typer.Option("--keep-models", help="Keep the weights of every training.")
-    ] = False,
+    keep_models: KeepModels = False,
     output: Annotated[
         Path,
         typer.Option(
@@ -92,8 +99,11 @@ def eval_paraphrase(
     """
     with work(verbose) as progress:
         asked = [
-            _numbers(name, text) for name, text in (("sizes", sizes), ("words", words), ("seeds", seeds))
-        ]
+            numbers(name, text, example)
+            for name, text, example in (
+                ("sizes", sizes, "200,1000"), ("words", words, "0,32,16"), ("seeds", seeds, "0,1,2"),
+            )
+        ]  # fmt: skip
         from limbeck.finetune.settings import FinetuneSettings
         from limbeck.tasks.paraphrase import check_models, evaluate_paraphrase, model_folder
         from limbeck.tasks.paraphrase_sets import read_sets
@@ -139,11 +149,3 @@ def eval_paraphrase(
         ]
         together = results[0] if len(results) == 1 else {"task": "paraphrase", "models": results}
         show(together, as_json, tables_tasks.paraphrase_tables)
-
-
-def _numbers(name: str, text: str) -> list[int]:
-    """Whole numbers with commas."""
-    found = [one.strip() for one in text.split(",")]
-    if not all(one.isascii() and one.isdigit() for one in found):
-        raise UserError(f"{name} is {text!r}; give whole numbers with commas, such as 0,1,2")
-    return [int(one) for one in found]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from limbeck.cli_options import Verbose
+from limbeck.cli_options import Device, Lexicon, Verbose
 from limbeck.errors import UserError
 from limbeck.files import check_writable
 from limbeck.terminal import work
@@ -37,13 +37,11 @@ def spin(
             metavar="COLUMN", help="The files are TSV: spin this column, and add the result as `spun`."
         ),
     ] = None,
-    lexicon: Annotated[
-        str, typer.Option(metavar="L", help="wordnet, a folder of its files, or wn:NAME:VERSION.")
-    ] = "wordnet",
+    lexicon: Lexicon = "wordnet",
     other_lexicon: Annotated[
         bool, typer.Option("--other-lexicon", help="It need not be the one the gloss head was trained on.")
     ] = False,
-    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout; .zst is packed."),

@@ -8,27 +8,29 @@ from typing import Annotated, Literal
 import typer
 
 from limbeck import tables_tasks
-from limbeck.cli_options import AsJson, Verbose
-from limbeck.errors import UserError
+from limbeck.cli_options import (
+    AsJson,
+    Batch,
+    Device,
+    Encoder,
+    Epochs,
+    KeepModels,
+    MaxLength,
+    Precision,
+    Rate,
+    RunFolder,
+    Seeds,
+    Tokens,
+    Verbose,
+    numbers,
+)
 from limbeck.processes.group import current
 from limbeck.processes.together import command_again
 from limbeck.terminal import show, work
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of any encoder.")]
-Epochs = Annotated[float, typer.Option(metavar="N", help="Times through the training rows.")]
-Rate = Annotated[
-    float | None,
-    typer.Option(metavar="X", help="By default 3e-4 for models up to 256 wide, 1e-4 up to 512, 3e-5 beyond."),
-]
-Batch = Annotated[int, typer.Option(metavar="N", help="Texts of a step.")]
-MaxLength = Annotated[int, typer.Option(metavar="N", help="Pieces of a text; longer ones are cut.")]
-Precision = Annotated[str, typer.Option(metavar="P", help="f32, bf16 or f16.")]
-Tokens = Annotated[int, typer.Option(metavar="N", help="Pieces of one forward; fewer save memory.")]
-Device = Annotated[str, typer.Option(metavar="D", help="auto, cpu or cuda.")]
-
 
 def finetune(
-    model: Model,
+    model: Encoder,
     train: Annotated[Path, typer.Option(metavar="F", help="Labelled rows to learn from, .tsv or .tsv.zst.")],
     valid: Annotated[Path, typer.Option(metavar="F", help="Labelled rows to measure on.")],
     text: Annotated[str, typer.Option(metavar="COLUMN", help="Column of the text.")] = "text",
@@ -48,9 +50,7 @@ def finetune(
     precision: Precision = "f32",
     tokens: Tokens = 16_384,
     device: Device = "auto",
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Run directory.")] = Path(
-        "runs/finetune"
-    ),
+    output: RunFolder = Path("runs/finetune"),
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -87,7 +87,7 @@ def finetune(
 
 
 def eval_glue(
-    model: Model,
+    model: Encoder,
     tasks: Annotated[
         str,
         typer.Option("--tasks", "-t", metavar="NAMES", help="With commas: cola,sst2. By default all found."),
@@ -96,7 +96,7 @@ def eval_glue(
         str | None,
         typer.Option(metavar="PLACE", help="Folder, or hub; by default glue in LIMBECK_DATA."),
     ] = None,
-    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="With commas, a training each: 0,1,2.")] = "0",
+    seeds: Seeds = "0",
     choose: Annotated[
         bool,
         typer.Option("--choose", help="Measure the best epoch, by a tenth of train held out for it."),
@@ -108,9 +108,7 @@ def eval_glue(
     precision: Precision = "f32",
     tokens: Tokens = 16_384,
     device: Device = "auto",
-    keep_models: Annotated[
-        bool, typer.Option("--keep-models", help="Keep the weights of every training.")
-    ] = False,
+    keep_models: KeepModels = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -127,9 +125,7 @@ def eval_glue(
     """
     with work(verbose) as progress:
         names = [name for name in tasks.split(",") if name.strip()]
-        numbers = [one.strip() for one in seeds.split(",")]
-        if not all(one.isascii() and one.isdigit() for one in numbers):
-            raise UserError(f"seeds is {seeds!r}; give whole numbers with commas, such as 0,1,2")
+        chosen = numbers("seeds", seeds, "0,1,2")
         from limbeck.finetune.settings import FinetuneSettings
         from limbeck.tasks.glue import evaluate_glue
 
@@ -146,7 +142,7 @@ def eval_glue(
             model,
             data,
             tasks=names,
-            seeds=[int(one) for one in numbers],
+            seeds=chosen,
             settings=settings,
             choose=choose,
             output=output,

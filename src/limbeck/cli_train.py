@@ -27,9 +27,10 @@ def run(
 ) -> None:
     """Do what is missing of a recipe: its teachers, the student, glosses, measurements, the report.
 
-    Those of [[pretrain]], [gloss], [eval] and [report] that the recipe has. The same command goes on with a
-    run that was stopped. `torchrun --nproc-per-node N -m limbeck run RECIPE` trains on N processes, as it
-    does with `pretrain` and `distill`.
+    Those of [[pretrain]], [gloss], [eval] and [report] that the recipe has; `--set` and `--output` are of
+    this recipe, not of those in its [[pretrain]]. The same command goes on with a run that was stopped.
+    `torchrun --nproc-per-node N -m limbeck run RECIPE` trains on N processes, as it does with `pretrain` and
+    `distill`.
     """
     with work(verbose, several=True) as progress:
         from limbeck.recipe import extended, load_recipe

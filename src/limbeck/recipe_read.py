@@ -85,42 +85,44 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> str | None:
 def absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The tables of a valid recipe with every relative path in them joined to `folder`."""
     text, student, gloss = data["text"] and dict(data["text"]), dict(data["student"]), data["gloss"]
+    made = _made([one["recipe"] for one in data["pretrain"]], folder, {_join(folder, data["output"])}, set())
     for key in ("train", "valid"):
         if text is not None:
             text[key] = tuple(_text_path(item, folder) for item in text[key])
     for key in ("init", "tokenizer"):
-        student[key] = student[key] and _model_path(student[key], folder)
+        student[key] = student[key] and _model_path(student[key], folder, made)
     teachers = tuple(
-        {**teacher, "model": _model_path(teacher["model"], folder)} for teacher in data["teachers"]
+        {**teacher, "model": _model_path(teacher["model"], folder, made)} for teacher in data["teachers"]
     )
     output = _join(folder, data["output"])
-    gloss = gloss and _gloss(gloss, folder)
+    gloss = gloss and _gloss(gloss, folder, made)
     distill = {**data["distill"], "store": _join(folder, data["distill"]["store"])}
     pretrain = tuple({**one, "recipe": _join(folder, one["recipe"])} for one in data["pretrain"])
     tables = {"text": text, "student": student, "teachers": teachers, "distill": distill, "gloss": gloss}
-    tables |= {"pretrain": pretrain, "eval": _eval(data["eval"], folder)}
+    tables |= {"pretrain": pretrain, "eval": _eval(data["eval"], folder, made)}
     return {**data, **tables, "output": output}
 
 
-def _eval(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _eval(table: dict[str, Any], folder: Path, made: set[str]) -> dict[str, Any]:
     """Data, text and the models beside."""
     table = dict(table)
-    for key, joined in (("text", _text_path), ("beside", _model_path)):
-        if table[key] is not None:
-            table[key] = tuple(joined(name, folder) for name in table[key])
+    if table["text"] is not None:
+        table["text"] = tuple(_text_path(name, folder) for name in table["text"])
+    if table["beside"] is not None:
+        table["beside"] = tuple(_model_path(name, folder, made) for name in table["beside"])
     for key in ("wsd", "glue", "paraphrase"):
         if table[key] is not None and table[key] != "hub" and not table[key].startswith("hf:"):
             table[key] = _join(folder, table[key])
     return table
 
 
-def _gloss(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _gloss(table: dict[str, Any], folder: Path, made: set[str]) -> dict[str, Any]:
     """Data files, the model and the lexicon's folder."""
     table = dict(table)
     for key in ("train", "valid"):
         if table[key] is not None:
             table[key] = tuple(n if n in WORDNET_EXAMPLES else _join(folder, n) for n in table[key])
-    table["init"] = table["init"] and _model_path(table["init"], folder)
+    table["init"] = table["init"] and _model_path(table["init"], folder, made)
     if table["lexicon"] != "wordnet" and not table["lexicon"].startswith("wn:"):
         table["lexicon"] = _join(folder, table["lexicon"])
     return table
@@ -138,9 +140,37 @@ def _text_path(name: str, folder: Path) -> str:
     return _join(folder, name)
 
 
-def _model_path(name: str, folder: Path) -> str:
-    """A path if it is written as one or stands in `folder`; else a hub id, whose name has one `/` at most."""
+def _model_path(name: str, folder: Path, made: set[str]) -> str:
+    """A path if it is written as one, stands in `folder` or is in a run of `made`; else a hub id.
+
+    A hub id has one `/` at most.
+    """
     if name.startswith(("teacher:", "train:")):
         return name
     written_as_path = name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1
-    return _join(folder, name) if written_as_path or (folder / name).exists() else name
+    path = _join(folder, name)
+    will_be = any(Path(path).is_relative_to(run) for run in made)
+    return path if written_as_path or will_be or (folder / name).exists() else name
+
+
+def _made(recipes: Sequence[str], folder: Path, runs: set[str], seen: set[str]) -> set[str]:
+    """`runs`, and the run directories of recipes and of those before them, whether they are there or not.
+
+    What is wrong with such a recipe is told when it is loaded itself.
+    """
+    for path in (_join(folder, name) for name in recipes):
+        if path in seen:
+            continue
+        seen.add(path)
+        try:
+            data = read_toml(Path(path))
+        except UserError:
+            continue
+        inner = Path(path).resolve().parent
+        output = data.get("output", f"runs/{data.get('name')}")
+        if isinstance(output, str):
+            runs.add(_join(inner, output))
+        before = data.get("pretrain")
+        tables = [one for one in before if isinstance(one, dict)] if isinstance(before, list) else []
+        _made([str(one["recipe"]) for one in tables if "recipe" in one], inner, runs, seen)
+    return runs

@@ -136,8 +136,9 @@ def reference(recipe: type[Section], sections: list[tuple[str, type[Section]]]) 
         "A recipe is a TOML file that states a whole experiment. `limbeck init` writes one, with a comment",
         "per field; `--set section.field=value` overrides one (`--set teachers.NAME.prior=2` a teacher's);",
         "`limbeck check` finds everything wrong with one before anything runs. Paths start from the recipe's",
-        "folder; a model's name with at most one `/` that is no file there is a hub id. A run whose recipe",
-        "has changed in a field that affects the result does not resume.",
+        "folder; a model's name with at most one `/` is a hub id, unless it is there, or in the `output` of",
+        "a recipe of `[[pretrain]]`. `--set` is for the recipe that is named, not for those in its",
+        "`[[pretrain]]`. A run whose recipe has changed in a field that affects the result does not resume.",
         "",
     ]
     page += ["## Top of the file", "", *_reference_table(recipe)]

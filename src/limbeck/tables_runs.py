@@ -21,14 +21,15 @@ def catalogue_tables(found: Found) -> Iterator[Table]:
             one["result"] or "–",
             number(one["parameters"]),
             "–" if one["seconds"] is None else duration(one["seconds"]),
-            one["date"],
+            one["date"] or "–",
         ]
         for one in found["runs"]
     ]
     columns = ["run", "kind", "state", "result", "parameters", "training", "changed (UTC)"]
     yield str(found["folder"]), columns, rows
-    if problems := [one["problem"] for one in found["runs"] if one["problem"]]:
-        yield "Damaged", [], [[f"{place}.", line] for place, line in enumerate(problems, 1)]
+    problems = [one["problem"] for one in found["runs"] if one["problem"]] + found["unreadable"]
+    if problems:
+        yield "Damaged or not readable", [], [[f"{place}.", line] for place, line in enumerate(problems, 1)]
 
 
 def _state(one: Found) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from limbeck.errors import UserError
 from limbeck.finetune.labels import KINDS, Kind
@@ -58,6 +58,27 @@ class FinetuneSettings:
             raise UserError(f"device {self.device!r} cannot be trained on; use auto, cpu or cuda")
         if device == "cpu" and self.precision == "f16":
             raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
+
+
+_NOT_TOLD = ("seed", "kind", "device", "tokens", "threads")
+
+
+def unusual(settings: FinetuneSettings, max_length: int) -> str:
+    """The settings that decide a figure and are not the defaults, in words: `epochs 1, batch 16`.
+
+    Seeds are left out, because a figure is a mean over several, and so is a learning rate that follows the
+    width. max_length: the task's default.
+    """
+    usual = FinetuneSettings(max_length=max_length)
+    names = [one.name for one in fields(settings) if one.name not in _NOT_TOLD]
+    given = {name: getattr(settings, name) for name in names}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:g}"
+        if isinstance(value, float)
+        else f"{name.replace('_', ' ')} {value}"
+        for name, value in given.items()
+        if value != getattr(usual, name)
+    )
 
 
 def default_rate(width: int) -> float:

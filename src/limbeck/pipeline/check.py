@@ -15,6 +15,7 @@ from limbeck.errors import UserError
 from limbeck.pipeline.assemble import Assembled, Progress, assemble
 from limbeck.pipeline.gloss import FOLDER, check_gloss
 from limbeck.pipeline.place import check_place
+from limbeck.pipeline.results import described
 from limbeck.pipeline.train import (
     build,
     prepared_teachers,
@@ -48,16 +49,7 @@ def check(recipe: Recipe, progress: Progress | None = None) -> dict[str, Any]:
     teachers = prepared_teachers(made, None, progress)
     return {
         "name": recipe.name,
-        "text": {
-            "train": vars(made.train_corpus.stats),
-            "valid": vars(made.valid_corpus.stats),
-            "set_aside": len(made.calibration_rows),
-            "overlap": made.overlap,
-            "cut_passages": made.train.cut_passages,
-            "cut_words": made.train.cut_words,
-        },
-        "teachers": teachers,
-        "predictions": "store" if made.from_store else "online" if made.placed else None,
+        **described(made, teachers),
         **_cost(made, progress),
     }
 

@@ -187,13 +187,14 @@ def _measured(
     name: str, part: Part, model: Model, output: Path, again: bool, hint: str, progress: Progress | None
 ) -> Path:
     """The file of what was measured, now or before."""
-    key = _digest({"task": name, "model": model.fingerprint, **part.asked})
+    decides: Json = {"task": name, "protocol": part.protocol, "model": model.fingerprint}
+    key = _digest({**decides, **part.asked})
     file = output / KEPT / name / f"{key}{part.ending}"
     if not again and part.readable(file):
         log.info("%s of %s: measured before", name, model.name)
         return file
     slug = re.sub(r"[^\w.-]+", "-", model.name).strip("-.") or "model"
-    work = output / name / f"{slug}-{_digest({'model': model.fingerprint, **part.lasting})}"
+    work = output / name / f"{slug}-{_digest({**decides, **part.lasting})}"
     file.unlink(missing_ok=True)
     if again:
         shutil.rmtree(work, ignore_errors=True)

@@ -21,8 +21,9 @@ from limbeck.gloss.checkpoint import has_head
 from limbeck.lexicon.lexicon import open_lexicon
 from limbeck.pipeline.evaluation_settings import EvaluationSettings, default_texts
 from limbeck.run import environment
-from limbeck.tasks import mlm, mlm_kept, wsd, wsd_sets
-from limbeck.tasks.cost_source import check_model
+from limbeck.tasks import efficiency, mlm, mlm_kept, wsd, wsd_sets
+from limbeck.tasks.cost_source import longest_input, usable_lengths
+from limbeck.tasks.cost_training import training_cost
 from limbeck.tasks.efficiency import CostSettings, measure_models
 from limbeck.tasks.exported import is_exported
 from limbeck.teachers import loading
@@ -55,11 +56,12 @@ class Model:
 class Part(Protocol):
     """One task.
 
-    asked: data and settings that decide its result, JSON-ready. lasting: those of them that name its work
-    folder, so that more tasks or seeds find what was trained before. ending: of the files that `measure`
-    writes.
+    protocol: number of the way it measures. asked: data and settings that decide its result, JSON-ready.
+    lasting: those of them that name its work folder, so that more tasks or seeds find what was trained
+    before. ending: of the files that `measure` writes.
     """
 
+    protocol: int
     asked: Json
     lasting: Json
     ending: str
@@ -110,6 +112,7 @@ class JsonPart:
 class Mlm:
     """Masked words: every model is asked once, and all are compared on the words that all can be asked."""
 
+    protocol = mlm.PROTOCOL
     ending = ".safetensors"
 
     def __init__(self, settings: EvaluationSettings, progress: Progress | None) -> None:
@@ -122,8 +125,8 @@ class Mlm:
             list(self.texts),
             base=Path.cwd(),
             words=settings.words,
-            min_words=min(mlm.MIN_WORDS, settings.words),
-            on_error="stop",
+            min_words=settings.min_words or min(mlm.MIN_WORDS, settings.words),
+            on_error=settings.on_error,
             cache=cache_dir() / "text",
             label="evaluation text",
             progress=None if progress is None else partial(progress, "reading the text"),
@@ -171,6 +174,8 @@ class Mlm:
 class Wsd(JsonPart):
     """Word senses, of models that have a gloss head."""
 
+    protocol = wsd.PROTOCOL
+
     def __init__(self, settings: EvaluationSettings, progress: Progress | None) -> None:
         place = wsd_sets.data_folder() if settings.wsd is None else Path(settings.wsd).expanduser()
         found = wsd_sets.find_sets(place)
@@ -209,6 +214,7 @@ class Wsd(JsonPart):
 class Cost:
     """What models cost on this machine; each is measured by itself."""
 
+    protocol = efficiency.PROTOCOL
     ending = ".json"
 
     def __init__(self, settings: EvaluationSettings, progress: Progress | None) -> None:
@@ -227,8 +233,11 @@ class Cost:
         self.lasting = self.asked
 
     def lacking(self, model: Model) -> str | None:
-        """Nothing: what is no model at all was refused before."""
-        check_model(model.path)
+        """An input as short as the shortest length."""
+        try:
+            usable_lengths(model.path, longest_input(model.path), self.settings.lengths)
+        except UserError as error:
+            return str(error)
         return None
 
     def measure(self, model: Model, file: Path, work: Path, progress: Progress | None, hint: str) -> None:
@@ -240,9 +249,14 @@ class Cost:
     def result(self, files: Sequence[tuple[Model, Path]], progress: Progress | None) -> Json:
         """The one result of all models, as if they had been measured in one call."""
         found = [(model, json.loads(file.read_text(encoding="utf-8"))) for model, file in files]
-        notes = dict.fromkeys(note for _, one in found for note in one["notes"])
-        models = [row | {"name": model.name} for model, one in found for row in one["models"]]
-        return {**found[0][1], "models": models, "notes": list(notes)}
+        models = [self._as_here(row, model) for model, one in found for row in one["models"]]
+        return {**found[0][1], "models": models, "notes": efficiency.notes(models, self.settings)}
+
+    def _as_here(self, row: Json, model: Model) -> Json:
+        """What was measured, perhaps elsewhere, with the name, path and training that the model has here."""
+        training = training_cost(model.path) or row["training"]
+        memory = row["memory"] | {"model": model.path}
+        return row | {"name": model.name, "model": model.path, "memory": memory, "training": training}
 
 
 def write_json(file: Path, result: Mapping[str, Any]) -> None:

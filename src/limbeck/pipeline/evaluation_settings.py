@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from limbeck.errors import UserError
 from limbeck.files import data_dir
@@ -32,7 +32,8 @@ class EvaluationSettings:
     """What is measured, and how. None and empty: as `limbeck eval TASK` does by itself.
 
     tasks: of TASKS. named: the user asked for just these, so that one that no model can do is an error.
-    texts: of masked words; empty: see `default_texts`. words, mask, passages, seed: as `eval mlm`.
+    texts: of masked words; empty: see `default_texts`. words, mask, passages, seed: as `eval mlm`. min_words,
+    on_error: how they are read, as a recipe's `[text]`; no min_words: as `eval mlm`.
     wsd, wsd_sets: folder and names of the sets; quick_sets: the development set alone, where it is there.
     glue, glue_tasks: place and names. paraphrase, sizes, first, test_limit: place, numbers of training texts,
     numbers of first words (0: all), texts of each set measured on. cross: whether sets of other places are
@@ -47,6 +48,8 @@ class EvaluationSettings:
     named: bool = False
     texts: tuple[str, ...] = ()
     words: int = 96
+    min_words: int | None = None
+    on_error: Literal["stop", "skip"] = "stop"
     mask: float = 0.15
     passages: int | None = None
     seed: int = 0

@@ -14,7 +14,7 @@ from limbeck.files import atomic_write
 from limbeck.finetune.settings import FinetuneSettings
 from limbeck.pipeline.evaluation_parts import EXPORTED, Json, JsonPart, Model, write_json
 from limbeck.pipeline.evaluation_settings import EvaluationSettings
-from limbeck.tasks import glue_baselines
+from limbeck.tasks import glue, glue_baselines, paraphrase
 from limbeck.tasks.exported import is_exported
 from limbeck.tasks.glue import MAX_LENGTH, evaluate_glue
 from limbeck.tasks.glue_data import data_folder as glue_folder
@@ -48,6 +48,8 @@ class _Tuned(JsonPart):
 
 class Glue(_Tuned):
     """GLUE; each training is a run of its own in the work folder, and goes on where it was stopped."""
+
+    protocol = glue.PROTOCOL
 
     def __init__(self, settings: EvaluationSettings, progress: Progress | None) -> None:
         glue_baselines.check_sklearn()
@@ -87,6 +89,8 @@ class Glue(_Tuned):
 
 class Paraphrase(_Tuned):
     """Paraphrase detection; each training is a run of its own in the work folder."""
+
+    protocol = paraphrase.PROTOCOL
 
     def __init__(self, settings: EvaluationSettings, progress: Progress | None) -> None:
         glue_baselines.check_sklearn()

@@ -16,6 +16,22 @@ from limbeck.training.loop import TrainResult
 RESULTS_VERSION = 1
 
 
+def described(made: Assembled, teachers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The text of a run, its teachers (the table of `pipeline.teachers`) and where their predictions are."""
+    return {
+        "text": {
+            "train": vars(made.train_corpus.stats) | {"fingerprint": made.train_corpus.fingerprint},
+            "valid": vars(made.valid_corpus.stats) | {"fingerprint": made.valid_corpus.fingerprint},
+            "set_aside": len(made.calibration_rows),
+            "overlap": made.overlap,
+            "cut_passages": made.train.cut_passages,
+            "cut_words": made.train.cut_words,
+        },
+        "teachers": teachers,
+        "predictions": "store" if made.from_store else "online" if made.placed else None,
+    }
+
+
 def results_of(
     made: Assembled,
     folder: Path,
@@ -60,16 +76,7 @@ def results_of(
         "version": RESULTS_VERSION,
         "name": recipe.name,
         "seed": recipe.seed,
-        "text": {
-            "train": vars(made.train_corpus.stats) | {"fingerprint": made.train_corpus.fingerprint},
-            "valid": vars(made.valid_corpus.stats) | {"fingerprint": made.valid_corpus.fingerprint},
-            "set_aside": len(made.calibration_rows),
-            "overlap": made.overlap,
-            "cut_passages": made.train.cut_passages,
-            "cut_words": made.train.cut_words,
-        },
-        "teachers": teachers,
-        "predictions": "store" if made.from_store else "online" if made.placed else None,
+        **described(made, teachers),
         "student": {
             "parameters": report.parameters,
             "family": report.family,

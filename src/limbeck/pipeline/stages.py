@@ -198,7 +198,11 @@ def eval_settings(recipe: Recipe) -> EvaluationSettings:
     section = recipe.eval
     assert section.tasks is not None
     texts = section.text or (recipe.text.valid if recipe.text is not None else ())
-    words: Json = {} if recipe.text is None else {"words": recipe.text.words}
+    words: Json = (  # as the student's text is read
+        {}
+        if recipe.text is None
+        else {name: getattr(recipe.text, name) for name in ("words", "min_words", "on_error")}
+    )
     device = (recipe.train if recipe.text is not None or recipe.gloss is None else recipe.gloss).device
     return EvaluationSettings(
         tasks=tuple(section.tasks),

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ Json = dict[str, Any]
 _NO_RUNS = {"checkpoints", "best", "model", "head", "report"}
 """Folders of a run that hold no runs."""
 
+_OF_A_RUN = ("kind", "state", "step", "steps", "result", "parameters", "seconds", "date", "problem")
+
 
 def catalogue(folder: Path) -> Json:
     """The runs of a folder and of all folders below it.
@@ -27,27 +29,45 @@ def catalogue(folder: Path) -> Json:
 
     Returns:
         JSON-ready: folder; runs, a dict each: path (from the folder), name, kind (pretrain, distill, gloss,
-        finetune, evaluation), state (finished, running, stopped, failed, damaged), step, steps, result (in
-        words), parameters, seconds, date (UTC, when it last changed), problem.
+        finetune, evaluation), state (finished, running, stopped, failed, damaged, unreadable), step, steps,
+        result (in words), parameters, seconds, date (UTC, when it last changed), problem; unreadable, a line
+        for each folder below that may not be read, and may hold more.
 
     Raises:
-        UserError: no such folder; no run in it.
+        UserError: no such folder; no run in it that can be read.
     """
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:
+        raise UserError(unreadable(error)) from error
+    if not there:
         raise UserError(f"{folder} is not a folder; give the folder that your runs stand in, such as runs")
-    runs = [describe(place, folder) for place in find_runs(folder)]
+    closed: list[str] = []
+    places = find_runs(folder, lambda error: closed.append(unreadable(error)))
+    runs = [describe(place, folder) for place in places]
+    if not runs and closed:
+        raise UserError(f"{closed[0]}; beside it {folder} holds no run of limbeck")
     if not runs:
         raise UserError(f"{folder} holds no run of limbeck; give the folder that your runs stand in")
-    return {"folder": str(folder), "runs": runs}
+    return {"folder": str(folder), "runs": runs, "unreadable": closed}
 
 
-def find_runs(folder: Path) -> Iterator[Path]:
+def unreadable(error: OSError) -> str:
+    """The line for a file or folder that may not be read."""
+    return f"{error.filename} cannot be read ({error.strerror}); ask its owner for permission"
+
+
+def find_runs(folder: Path, failed: Callable[[OSError], None]) -> Iterator[Path]:
     """Run directories and evaluations, in order of their paths; links are not followed.
 
-    The trainings inside an evaluation are parts of it.
+    The trainings inside an evaluation are parts of it. failed: is told of what cannot be read.
     """
-    for place, below, files in os.walk(folder):
-        kind = kind_of(Path(place), files)
+    for place, below, files in os.walk(folder, onerror=failed):
+        try:
+            kind = kind_of(Path(place), files)
+        except OSError as error:
+            failed(error)
+            kind = None
         if kind is not None:
             yield Path(place)
         never = set(below) if kind == "evaluation" else _NO_RUNS if kind == "run" else set()
@@ -73,17 +93,20 @@ def describe(place: Path, above: Path) -> Json:
     found: Json = {
         "path": os.path.relpath(place, above),
         "name": place.resolve().name,
-        **dict.fromkeys(("kind", "state", "step", "steps", "result", "parameters", "seconds", "problem")),
+        **dict.fromkeys(_OF_A_RUN),
     }
-    newest = max((p.stat().st_mtime for p in place.iterdir() if p.is_file() and p.name != ".lock"), default=0)
-    found["date"] = datetime.fromtimestamp(newest, UTC).strftime("%Y-%m-%d %H:%M")
     try:
+        files = (path for path in place.iterdir() if path.is_file() and path.name != ".lock")
+        newest = max((path.stat().st_mtime for path in files), default=0)
+        found["date"] = datetime.fromtimestamp(newest, UTC).strftime("%Y-%m-%d %H:%M")
         results = read_json(place / "results.json")
         if results.get("kind") == "evaluation":
             return found | _evaluation(results)
         return found | _run(place, results)
     except DamagedError as error:
         return found | {"state": "damaged", "problem": str(error)}
+    except PermissionError as error:
+        return found | {"state": "unreadable", "problem": unreadable(error)}
 
 
 def read_json(path: Path) -> Json:
@@ -96,6 +119,8 @@ def read_json(path: Path) -> Json:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise DamagedError(f"{path} is damaged ({str(error).splitlines()[0]})") from error
     if not isinstance(found, dict):
@@ -140,6 +165,8 @@ def read_recipe(place: Path) -> Json:
         return tomllib.loads((place / "recipe.toml").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise DamagedError(f"{place / 'recipe.toml'} is damaged ({error})") from error
 

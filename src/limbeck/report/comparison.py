@@ -13,6 +13,7 @@ from limbeck.report.catalogue import (
     read_json,
     read_recipe,
     state_of,
+    unreadable,
 )
 from limbeck.report.paired import paired
 from limbeck.report.runs import is_number
@@ -36,12 +37,14 @@ def compare(first: Path, second: Path) -> Json:
         and high (its 95% interval where it is known), better; notes.
 
     Raises:
-        UserError: not a run directory or an evaluation, one of each, a damaged file.
+        UserError: not a run directory or an evaluation, one of each, a damaged or forbidden file.
     """
     try:
         one, two, both = _read(first), _read(second), paired(first, second)
     except DamagedError as error:
         raise UserError(f"{error}; run it again to write it anew") from error
+    except PermissionError as error:
+        raise UserError(unreadable(error)) from error
     kinds = {one["kind"], two["kind"]}
     if "evaluation" in kinds and len(kinds) > 1:
         raise UserError(

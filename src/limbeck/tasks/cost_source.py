@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from transformers import AutoModel
 
+from limbeck.errors import UserError
 from limbeck.tasks.cost_measure import macs_per_token
 from limbeck.tasks.cost_model import (
     Call,
@@ -17,8 +20,8 @@ from limbeck.tasks.cost_model import (
     load,
     random_ids,
 )
-from limbeck.tasks.exported import Exported, is_exported, open_exported
-from limbeck.teachers import loading
+from limbeck.tasks.exported import Exported, is_exported, open_exported, read_about
+from limbeck.teachers import families, loading
 from limbeck.teachers.masked_lm import resolve_device
 
 
@@ -107,6 +110,38 @@ def open_model(path_or_id: str, *, device: str, precision: str, threads: int) ->
     if is_exported(path_or_id):
         return OnnxSubject(open_exported(path_or_id, threads=threads))
     return TorchSubject(load(path_or_id, device=target, dtype=dtype), precision, target)
+
+
+def usable_lengths(path_or_id: str, limit: int | None, lengths: Sequence[int]) -> list[int]:
+    """Those of `lengths` that a model of this longest input (None: unlimited) can take.
+
+    Raises:
+        UserError: none of them.
+    """
+    usable = [length for length in lengths if limit is None or length <= limit]
+    if not usable:
+        raise UserError(
+            f"model: {path_or_id!r} takes at most {limit} pieces, fewer than every length asked for; give "
+            f"shorter lengths, such as {limit}"
+        )
+    return usable
+
+
+def longest_input(path_or_id: str) -> int | None:
+    """The most pieces of a passage, without reading weights; None: unlimited, or known only with them.
+
+    Raises:
+        UserError: as `check_model`.
+    """
+    if is_exported(path_or_id):
+        return read_about(path_or_id).limit
+    where = f"model: {path_or_id!r}"
+    with loading.quiet(), torch.device("meta"):
+        config = loading.load_config(loading.find_source(path_or_id, where), where)
+        try:
+            return families.piece_limit(AutoModel.from_config(config))  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError, KeyError, TypeError):  # loading tells what is wrong, if anything is
+            return None
 
 
 def check_model(path_or_id: str) -> None:

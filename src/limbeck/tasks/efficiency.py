@@ -14,13 +14,17 @@ from limbeck.errors import UserError
 from limbeck.run import environment
 from limbeck.tasks.cost_measure import MemoryTask, free_memory, measure_length, memory_of, waiter
 from limbeck.tasks.cost_model import check_precision
-from limbeck.tasks.cost_source import Subject, check_model, open_model
+from limbeck.tasks.cost_source import Subject, check_model, longest_input, open_model, usable_lengths
 from limbeck.tasks.cost_training import energy, training_cost
 from limbeck.tasks.mlm_result import versions
 from limbeck.teachers.masked_lm import resolve_device
 from limbeck.training.energy import find_meter
 
 Progress = Callable[[str, int, int], None]
+
+PROTOCOL = 1
+"""Raised with every change after which the same model, data and settings give other figures: those that
+an evaluation kept are not used again then (pipeline/evaluation.py)."""
 
 LENGTHS = (16, 64, 256)
 LONGEST = 8192
@@ -69,13 +73,14 @@ def measure_models(
         A JSON-ready dict: models, machine, settings, notes, versions.
 
     Raises:
-        UserError: a model or device that cannot be used; every model is shorter than every length.
+        UserError: a model or device that cannot be used; a model that every length is too long for.
     """
     settings = settings or CostSettings()
     if not models:
         raise UserError("no model to measure; name at least one model folder or hub id")
     for model in models:
         check_model(model)  # or the second one's mistake would cost the first one's measurement
+        usable_lengths(model, longest_input(model), settings.lengths)
     before = torch.get_num_threads()
     threads = settings.threads or before
     settings = replace(settings, threads=threads, lengths=tuple(sorted(set(settings.lengths))))
@@ -93,7 +98,7 @@ def measure_models(
         "models": measured,
         "machine": _machine(settings),
         "settings": asdict(settings) | {"inputs": "random pieces, no padding", "seed": 0},
-        "notes": _notes(measured, settings),
+        "notes": notes(measured, settings),
         "versions": versions(),
     }
 
@@ -115,14 +120,8 @@ def _measured(model: str, settings: CostSettings, begin: Callable[[], None]) -> 
     begin()
     threads = settings.threads or torch.get_num_threads()
     subject = open_model(model, device=settings.device, precision=settings.precision, threads=threads)
-    possible = [n for n in settings.lengths if subject.limit is None or n <= subject.limit]
-    if not possible:
-        raise UserError(
-            f"model: {model!r} takes at most {subject.limit} pieces, fewer than every length asked for; "
-            f"add --lengths {subject.limit}"
-        )
     lengths = []
-    for length in possible:
+    for length in usable_lengths(model, subject.limit, settings.lengths):
         begin()
         lengths.append(_length(subject, length, settings))
     begin()
@@ -178,29 +177,29 @@ def _machine(settings: CostSettings) -> dict[str, Any]:
     }
 
 
-def _notes(measured: Sequence[dict[str, Any]], settings: CostSettings) -> list[str]:
-    """What a reader must know beside the figures."""
-    notes = [
+def notes(measured: Sequence[dict[str, Any]], settings: CostSettings) -> list[str]:
+    """What a reader must know beside the figures; measured: `models` of a result."""
+    said = [
         "Inputs are random pieces without padding, already on the device; a tokenizer's work is not counted. "
         "Tokens are a model's own pieces."
     ]
     asked = str(resolve_device(settings.device))
     for one in measured:
         if left := [n for n in settings.lengths if n not in [cell["length"] for cell in one["lengths"]]]:
-            said = ", ".join(map(str, left))
-            notes.append(
-                f"{one['name']} takes at most {one['longest_input']} pieces; not measured at {said}."
+            lengths = ", ".join(map(str, left))
+            said.append(
+                f"{one['name']} takes at most {one['longest_input']} pieces; not measured at {lengths}."
             )
         if (one["precision"], one["device"]) != (settings.precision, asked):
-            notes.append(f"{one['name']} is an exported file: it runs on the CPU in {one['precision']}.")
+            said.append(f"{one['name']} is an exported file: it runs on the CPU in {one['precision']}.")
     energies = [cell["energy_per_1000_passages"] for one in measured for cell in one["lengths"]]
     if None in energies:
-        notes.append(
+        said.append(
             "Energy cannot be measured here (processors by RAPL, usually for root alone; GPUs by NVML, with "
             "limbeck[energy]); --watts W gives an estimate."
         )
     if any(found is not None and not found["measured"] for found in energies):
-        notes.append(f"Energy is an estimate: {settings.watts:g} W × time.")
+        said.append(f"Energy is an estimate: {settings.watts:g} W × time.")
     if any(one["training"] is None for one in measured):
-        notes.append("A model outside a run directory has no log of its training.")
-    return notes
+        said.append("A model outside a run directory has no log of its training.")
+    return said

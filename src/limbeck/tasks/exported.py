@@ -83,6 +83,24 @@ def is_exported(path_or_id: str | Path) -> bool:
     return (Path(path_or_id).expanduser() / ONNX_FILE).is_file()
 
 
+def read_about(path: str | Path) -> About:
+    """What the export.json of an exported folder says.
+
+    Raises:
+        UserError: the folder was not made by `limbeck export`, or is damaged.
+    """
+    where = f"model: {str(path)!r}"
+    folder = Path(path).expanduser()
+    if not (folder / ABOUT_FILE).is_file():
+        raise UserError(f"{where} has no {ABOUT_FILE} beside {ONNX_FILE}; make it with `limbeck export`")
+    try:
+        return About.model_validate_json((folder / ABOUT_FILE).read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"{where} has an {ABOUT_FILE} that cannot be used; make the folder again with `limbeck export`"
+        ) from error
+
+
 def open_exported(path: str | Path, *, threads: int) -> Exported:
     """Loads an exported folder.
 
@@ -91,14 +109,7 @@ def open_exported(path: str | Path, *, threads: int) -> Exported:
     """
     where = f"model: {str(path)!r}"
     folder = Path(path).expanduser()
-    if not (folder / ABOUT_FILE).is_file():
-        raise UserError(f"{where} has no {ABOUT_FILE} beside {ONNX_FILE}; make it with `limbeck export`")
-    try:
-        about = About.model_validate_json((folder / ABOUT_FILE).read_bytes())
-    except ValidationError as error:
-        raise UserError(
-            f"{where} has an {ABOUT_FILE} that cannot be used; make the folder again with `limbeck export`"
-        ) from error
+    about = read_about(path)
     with loading.quiet():
         tokenizer = loading.load_fast_tokenizer(str(folder), where)
     session = open_session(folder / ONNX_FILE, threads=threads, where=where)

@@ -21,7 +21,7 @@ from limbeck.finetune.classifier import Classifier
 from limbeck.finetune.examples import Examples
 from limbeck.finetune.labels import Labels
 from limbeck.finetune.metrics import Array
-from limbeck.finetune.settings import FinetuneSettings
+from limbeck.finetune.settings import FinetuneSettings, unusual
 from limbeck.finetune.train import Finetuned, finetune
 from limbeck.tasks import glue_baselines
 from limbeck.tasks.glue_data import TaskData, data_folder, read_tasks
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from limbeck.tasks.mlm_words import Progress
 
 _log = logging.getLogger("limbeck")
+
+PROTOCOL = 1
+"""Raised with every change after which the same model, data and settings give other figures: those that
+an evaluation kept are not used again then (pipeline/evaluation.py)."""
 
 RESULT = "glue.json"
 """Name of the result file in the output folder; beside it stands a folder for each task, with its runs."""
@@ -127,6 +131,9 @@ def evaluate_glue(
             "learning_rate": tuned.results["settings"]["learning_rate"],
             "device": str(resolve_device(settings.device)),
             "epoch": "best on a held-out part of train" if choose else "last",
+            "unusual": ", ".join(
+                filter(None, [unusual(settings, MAX_LENGTH), "best epoch" if choose else ""])
+            ),
         },
         "baseline_settings": glue_baselines.SETTINGS,
         "seeds": list(seeds),

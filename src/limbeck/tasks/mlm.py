@@ -41,6 +41,10 @@ __all__ = [
     "table",
 ]
 
+PROTOCOL = 1
+"""Raised with every change after which the same model, data and settings give other figures: those that
+an evaluation kept are not used again then (pipeline/evaluation.py)."""
+
 MOST_WORDS = 4096
 """Most words of a passage: more than any model's longest input."""
 

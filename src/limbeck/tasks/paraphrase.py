@@ -26,7 +26,7 @@ import torch
 from limbeck.errors import UserError
 from limbeck.files import atomic_write, check_writable
 from limbeck.finetune.examples import Examples
-from limbeck.finetune.settings import FinetuneSettings
+from limbeck.finetune.settings import FinetuneSettings, unusual
 from limbeck.finetune.train import Finetuned, finetune
 from limbeck.tasks import paraphrase_baselines
 from limbeck.tasks.glue_baselines import check_sklearn
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from limbeck.tasks.mlm_words import Progress
 
 _log = logging.getLogger("limbeck")
+
+PROTOCOL = 1
+"""Raised with every change after which the same model, data and settings give other figures: those that
+an evaluation kept are not used again then (pipeline/evaluation.py)."""
 
 RESULT = "paraphrase.json"
 """Name of the result file in the output folder; beside it stand the runs, `words-16/texts-200/seed-0`."""
@@ -195,6 +199,7 @@ def _of_model(model: str, tuned: Finetuned, settings: FinetuneSettings) -> dict[
             "device": str(resolve_device(settings.device)),
             "least_steps": LEAST_STEPS,
             "epoch": "best on the validation texts",
+            "unusual": unusual(settings, MAX_LENGTH),
         },
     }
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RESULT", "Asking", "WsdSettings", "evaluate_model", "model_answers"]
 
+PROTOCOL = 1
+"""Raised with every change after which the same model, data and settings give other figures: those that
+an evaluation kept are not used again then (pipeline/evaluation.py)."""
+
 RESULT = "wsd.json"
 """Name of the result file in the output folder; beside it stands a key file for each set."""
 

@@ -18,23 +18,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_folder
-from limbeck.text.align import Words, align, cut, kinds, locate
-from limbeck.text.characters import Characters
 from limbeck.text.pieces import PieceTokenizer
+from limbeck.text.prepare_block import Ints, Job, encode_block
 from limbeck.text.prepared import ROWS, Array, Prepared, PreparedPassage, Side, TeacherSide
 from limbeck.text.words import WORD_RULE_VERSION, passage_hash, word_spans
 
 __all__ = ["Prepared", "PreparedPassage", "Side", "TeacherSide", "prepare", "prepare_texts"]
 
 FORMAT_VERSION = 2
-Ints = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
 
@@ -60,14 +57,6 @@ class Passages(Protocol):
         """The passages of these indices."""
 
 
-class _Job(NamedTuple):
-    """What every worker holds: tokenizers and gold maps (int64 [3, V_t] each)."""
-
-    student: PieceTokenizer
-    teachers: tuple[PieceTokenizer, ...]
-    gold_maps: tuple[Ints, ...]
-
-
 def prepare(
     corpus: Passages,
     student: PieceTokenizer,
@@ -86,7 +75,7 @@ def prepare(
             passages).
     Raises: UserError if the cached folder is damaged or a worker process dies.
     """
-    job = _Job(student, tuple(teachers), tuple(np.ascontiguousarray(m, np.int64) for m in gold_maps))
+    job = Job(student, tuple(teachers), tuple(np.ascontiguousarray(m, np.int64) for m in gold_maps))
     assert len(job.teachers) == len(job.gold_maps)
     fingerprint = _fingerprint(corpus, job)
     folder = cache / f"prepared-{fingerprint[:20]}"
@@ -104,7 +93,7 @@ def prepare_texts(
     gold_maps: Sequence[Ints],
 ) -> list[PreparedPassage]:
     """These passages in memory, as `prepare` keeps a corpus on disk: for text that is made on the way."""
-    arrays = _block(_Job(student, tuple(teachers), tuple(gold_maps)), list(texts))
+    arrays = encode_block(Job(student, tuple(teachers), tuple(gold_maps)), list(texts))
     offsets = [arrays["offsets"], *(arrays[f"offsets{t}"] for t in range(len(teachers)))]
     found = []
     for row, text in enumerate(texts):
@@ -123,7 +112,7 @@ def prepare_texts(
     return found
 
 
-def _fingerprint(corpus: Passages, job: _Job) -> str:
+def _fingerprint(corpus: Passages, job: Job) -> str:
     digest = hashlib.sha256(
         f"{FORMAT_VERSION} {WORD_RULE_VERSION} {corpus.fingerprint} {job.student.fingerprint}".encode()
     )
@@ -136,7 +125,7 @@ def _fingerprint(corpus: Passages, job: _Job) -> str:
 def _write(
     folder: Path,
     corpus: Passages,
-    job: _Job,
+    job: Job,
     fingerprint: str,
     workers: int | None,
     progress: Progress | None,
@@ -167,7 +156,7 @@ def _write(
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _columns(job: _Job) -> list[Any]:
+def _columns(job: Job) -> list[Any]:
     """The Arrow fields, in the order `Prepared` reads them."""
     import pyarrow as pa
 
@@ -201,7 +190,7 @@ def _arrow(field: Any, arrays: dict[str, Array]) -> Any:
     )
 
 
-def _blocks(corpus: Passages, job: _Job, workers: int | None) -> Iterator[dict[str, Array]]:
+def _blocks(corpus: Passages, job: Job, workers: int | None) -> Iterator[dict[str, Array]]:
     """The arrays of each record batch, in order."""
     starts = range(0, len(corpus), ROWS)
 
@@ -210,7 +199,7 @@ def _blocks(corpus: Passages, job: _Job, workers: int | None) -> Iterator[dict[s
 
     processes = min(workers or _cores(), len(starts))
     if processes <= 1:
-        yield from (_block(job, texts(start)) for start in starts)
+        yield from (encode_block(job, texts(start)) for start in starts)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
@@ -256,10 +245,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_JOB: _Job | None = None
+_JOB: Job | None = None
 
 
-def _start_worker(job: _Job) -> None:
+def _start_worker(job: Job) -> None:
     """Runs once in each worker process."""
     global _JOB
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
@@ -277,35 +266,4 @@ def _end_with_parent() -> None:
 
 def _work(texts: list[str]) -> dict[str, Array]:
     assert _JOB is not None
-    return _block(_JOB, texts)
-
-
-def _block(job: _Job, texts: list[str]) -> dict[str, Array]:
-    """Encode and align one record batch: the columns of `_columns` and the offsets of each side."""
-    characters = Characters(texts)
-    words = Words.of(texts, characters)
-    student = locate(job.student.encode(texts, characters), characters, words)
-    kind = kinds(student, words, job.student.starts_word, job.student.marks_spaces)
-    keep, lost_at = cut(student, words, job.student.limit)
-    arrays: dict[str, Array] = {"kind": kind[keep], "lost": words.offsets[1:] - lost_at}
-    arrays |= _side(student, words, keep, "")
-    for t, (tokenizer, gold_map) in enumerate(zip(job.teachers, job.gold_maps, strict=True)):
-        teacher = locate(tokenizer.encode(texts, characters), characters, words)
-        kept, lost = cut(teacher, words, tokenizer.limit)
-        arrays |= _side(teacher, words, kept, str(t))
-        arrays[f"map{t}"] = align(student, teacher, words, kind, gold_map, lost)[keep]
-    return arrays
-
-
-def _side(pieces: Any, words: Words, keep: npt.NDArray[np.bool_], number: str) -> dict[str, Array]:
-    """The kept pieces of one side, words counted within the passage."""
-    row = pieces.row[keep]
-    base = words.offsets[row]
-    none = (pieces.last < pieces.first)[keep]
-    counts = np.bincount(row, minlength=len(words.offsets) - 1)
-    return {
-        f"offsets{number}": np.concatenate([[0], np.cumsum(counts)]),
-        f"ids{number}": pieces.ids[keep],
-        f"first{number}": np.where(none, 1, pieces.first[keep] - base).astype(np.uint16),
-        f"last{number}": np.where(none, 0, pieces.last[keep] - base).astype(np.uint16),
-    }
+    return encode_block(_JOB, texts)

@@ -92,24 +92,46 @@ def log_loss(probabilities: Floats, positive: Flags) -> float:
     return float(-(balanced(positive) * np.log(np.maximum(chosen, 1e-12))).sum())
 
 
-def rate(hits: int, count: int) -> dict[str, Any]:
-    """A share with its 95% interval (Wilson): {"rate", "low", "high", "n"}; all None for no text at all."""
+def rate(hits: Flags, sources: npt.ArrayLike) -> dict[str, Any]:
+    """The share of hits [N] with its 95% interval: {"rate", "low", "high", "n", "sources"}.
+
+    sources [N]: what each text was taken from. Texts of one source are alike and tell less than as many of
+    different ones: the interval is Wilson's for the number of independent texts that would leave the share as
+    uncertain as the sources do (by the variance of a ratio over clusters). Where nothing is a hit, or all is,
+    that number is the sources'. Rate and ends are None where there is no text at all.
+    """
+    count = len(hits)
+    known, place = np.unique(np.asarray(sources), return_inverse=True)
     if not count:
-        return {"rate": None, "low": None, "high": None, "n": 0}
-    z, share = 1.959964, hits / count
-    middle = share + z * z / (2 * count)
-    width = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    low, high = ((middle + side * width) / (1 + z * z / count) for side in (-1, 1))
-    return {"rate": share, "low": max(0.0, low), "high": min(1.0, high), "n": count}
+        return {"rate": None, "low": None, "high": None, "n": 0, "sources": 0}
+    z, share = 1.959964, float(hits.mean())
+    surplus = np.bincount(place, hits - share)  # of each source: hits beyond those expected of its texts
+    variance = float((surplus**2).sum()) / count**2
+    alone = len(known) if share in (0.0, 1.0) else min(count, share * (1 - share) / max(variance, 1e-12))
+    middle = share + z * z / (2 * alone)
+    width = z * math.sqrt(share * (1 - share) / alone + (z / (2 * alone)) ** 2)
+    low, high = ((middle + side * width) / (1 + z * z / alone) for side in (-1, 1))
+    return {
+        "rate": share,
+        "low": max(0.0, low),
+        "high": min(1.0, high),
+        "n": count,
+        "sources": len(known),
+    }
 
 
-def errors(probabilities: Floats, positive: Flags, threshold: float) -> dict[str, Any]:
-    """How many originals score at least `threshold` (false alarms), and how many paraphrases (found)."""
-    above = probabilities >= threshold
+def errors(
+    probabilities: Floats, positive: Flags, threshold: float, sources: npt.ArrayLike
+) -> dict[str, Any]:
+    """How many originals score at least `threshold` (false alarms), and how many paraphrases (found).
+
+    sources [N]: see `rate`.
+    """
+    above, taken = probabilities >= threshold, np.asarray(sources)
     return {
         "threshold": threshold,
-        "false_alarms": rate(int((above & ~positive).sum()), int((~positive).sum())),
-        "found": rate(int((above & positive).sum()), int(positive.sum())),
+        "false_alarms": rate(above[~positive], taken[~positive]),
+        "found": rate(above[positive], taken[positive]),
     }
 
 

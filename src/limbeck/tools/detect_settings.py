@@ -109,12 +109,14 @@ def said(settings: DetectorSettings) -> list[str]:
     """What a score is, and what it is not: sentences for people."""
     high = next(one for one in settings.valid["errors"] if one["threshold"] == LEVELS[-1])
     alarms, found = high["false_alarms"], high["found"]
+    sources = alarms.get("sources")  # a detector of an earlier version does not say
+    drawn = "as if no two were of one text" if sources is None else f"from {sources:,} sources"
     return [
         "A score is the probability that the passage was paraphrased by a machine, if half of all passages "
         "were. It is no proof.",
         f"Of {alarms['n']:,} original validation passages (texts, and parts of them) {alarms['rate']:.1%} "
-        f"scored {LEVELS[-1]:g} or more (95% interval {alarms['low']:.1%} to {alarms['high']:.1%}, as if "
-        f"no two were of one text); of {found['n']:,} paraphrased ones {found['rate']:.1%}.",
+        f"scored {LEVELS[-1]:g} or more (95% interval {alarms['low']:.1%} to {alarms['high']:.1%}, "
+        f"{drawn}); of {found['n']:,} paraphrased ones {found['rate']:.1%}.",
         "That holds for text like that of its training: the same paraphrasing program, subject and style. "
         "Elsewhere it may err more often, in either direction, and the interval does not know.",
         "A low score does not show that a text is original. Copies, paraphrase by hand or by other programs, "

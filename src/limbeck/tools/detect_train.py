@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from limbeck import __version__
 from limbeck.errors import UserError
@@ -47,6 +48,9 @@ _log = logging.getLogger("limbeck")
 
 LENGTHS = (0, 32, 64, 128)
 """Words at which the figures by length begin."""
+
+FIGURES = 2
+"""Raised when what is measured on `valid` changes: the same command then measures a detector anew."""
 
 _LEAST = 10  # texts of each class in each half of valid
 
@@ -183,9 +187,10 @@ def _check_halves(first: Flags, flags: Flags, name: str) -> None:
 
 
 def _key(done: Finetuned, valid: Examples, min_words: int, paraphrased: str) -> str:
-    """What a calibration hangs on: the run, and the texts it is fitted on."""
+    """What a calibration and its figures hang on: the run, the texts, how they are measured."""
     results = (done.folder / "results.json").read_bytes()
     parts = [results, valid.fingerprint.encode(), str(min_words).encode(), paraphrased.encode()]
+    parts.append(str(FIGURES).encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -211,12 +216,13 @@ def _figures(
     second = ~first
     before = Calibration(1.0, 0.0, 0.0).probability(outputs[second])
     after = calibration.probability(outputs[second])
-    known, sizes = flags[second], rows.sizes[second]
+    known, sizes, sources = flags[second], rows.sizes[second], rows.groups[second]
     by_words = []
     for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
         here = (sizes >= low) & (sizes < (high or np.inf))
         if known[here].any() and not known[here].all():
-            by_words.append({"from": low, "to": high} | _told(after[here], known[here]))
+            told = _told(after[here], known[here], sources[here])
+            by_words.append({"from": low, "to": high} | told)
     return {
         "calibrated_on": int(first.sum()),
         "measured_on": int(second.sum()),
@@ -225,16 +231,16 @@ def _figures(
             for name, p in (("before", before), ("after", after))
         },
         "accuracy": float(((after >= 0.5) == known).mean()),
-        "errors": _told(after, known)["errors"],
+        "errors": _told(after, known, sources)["errors"],
         "by_words": by_words,
     }
 
 
-def _told(probabilities: Floats, known: Flags) -> dict[str, Any]:
+def _told(probabilities: Floats, known: Flags, sources: npt.NDArray[np.uint64]) -> dict[str, Any]:
     return {
         "texts": len(known),
         "calibration_error": calibration_error(probabilities, known),
-        "errors": [errors(probabilities, known, level) for level in LEVELS],
+        "errors": [errors(probabilities, known, level, sources) for level in LEVELS],
     }
 
 

@@ -14,10 +14,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from limbeck.lexicon.lexicon import Lexicon, Sense, fold
-from limbeck.lexicon.morphy import PREPOSITIONS
 from limbeck.tools.find_words import expression
-from limbeck.tools.function_words import FUNCTION_WORDS
 from limbeck.tools.inflect import BASE, ING, PAST, PLURAL, THIRD, Inflector
+from limbeck.tools.spin_apt import LOOSE, is_apt, looks_plural
 from limbeck.tools.spin_words import (
     AND,
     ARTICLE,
@@ -81,19 +80,10 @@ _BY_RIGHT = {
     LINK: (1, 0.5, 0.8, 1, 1, 1, 1),
     AND: (1, 1, 1, 0.6, 0.2, 0.8, 0.8),
 }
-# Behind these the verb is a lexicon's entry for one use of "live in" and the like, and hardly ever meant.
-_LOOSE = frozenset("at by for from in of on over through to under with".split())  # noqa: SIM905
 # Said of somebody, never before a noun: "the afraid man".
 _PREDICATIVE = frozenset(
     """
     ablaze afloat afraid aghast ajar akin alert alike alive alone ashamed asleep awake aware glad ill sorry
-    """.split()  # noqa: SIM905
-)
-_COARSE = frozenset(
-    """
-    arse ass bang bastard bitch bollocks bugger coon crap cunt darky dick dike dyke fag faggot fairy fart frig
-    fuck gook homo hump jap jew kike knocker nigger nigra nooky paki pansy piss poof prick pussy queer screw
-    shag shit slut snatch spade spic tit titty twat wank wench whore wog yid
     """.split()  # noqa: SIM905
 )
 
@@ -186,7 +176,7 @@ class Synonyms:
         """Part of speech, lemma, kinds and weight of every reading of a form."""
         lemmas = self._lemmas(form)
         if " " in form:
-            if form.split()[-1] in _LOOSE:
+            if form.split()[-1] in LOOSE:
                 return ()
             lemmas = tuple(expression(lemmas, form))
         found = []
@@ -212,7 +202,7 @@ class Synonyms:
         self, lemma: str, pos: str, forms: tuple[str, ...], synset: str | None
     ) -> tuple[Synonym, ...]:
         """The synonyms of a lemma, or of it in one synset, in these forms; best first."""
-        if pos == "n" and _looks_plural(lemma):  # "goods", "physics": is it one or many?
+        if pos == "n" and looks_plural(lemma):  # "goods", "physics": is it one or many?
             return ()
         scores: dict[str, float] = defaultdict(float)
         sense_of: dict[str, Sense] = {}
@@ -223,7 +213,7 @@ class Synonyms:
             if sense.synset != synset if synset is not None else share < least_share:
                 continue
             for other in sense.lemmas:
-                if not _is_apt(other, lemma):
+                if not is_apt(other, lemma):
                     continue
                 back, _, tagged = self._senses(other, pos)
                 common = min(1.0, (tagged + 0.2) / 4)
@@ -243,7 +233,7 @@ class Synonyms:
 
     def _in_all_forms(self, lemma: str, pos: str, forms: tuple[str, ...]) -> str | None:
         """The lemma in a form; None where the word may be several, and these differ."""
-        if pos == "n" and _looks_plural(lemma):
+        if pos == "n" and looks_plural(lemma):
             return None
         texts = {self._inflector.inflect(lemma, pos, name) for name in forms}
         return texts.pop() if len(texts) == 1 else None
@@ -260,46 +250,3 @@ def _in_context(forms: tuple[str, ...], left: int) -> tuple[str, ...]:
     else:
         kept = []
     return tuple(kept) or forms
-
-
-def _is_apt(other: str, lemma: str) -> bool:
-    """Whether a synonym is a word that may stand in a text, and another than the lemma."""
-    if other == lemma or not _is_word(other):
-        return False
-    if len(other) <= 4 and lemma.startswith(other):  # "minute" and "min"
-        return False
-    own, words = _words(lemma), _words(other)
-    if not own.isdisjoint(words) and own & words - PREPOSITIONS:  # "dog" and "domestic dog"
-        return False
-    return _bare(other) != _bare(lemma)
-
-
-@lru_cache(maxsize=1 << 16)
-def _is_word(lemma: str) -> bool:
-    """Whether a lemma is no name, sign, abbreviation, insult or phrase."""
-    if len(lemma) < 3 or lemma in KEPT or not lemma.islower() or not lemma.isascii():
-        return False
-    words = lemma.replace("-", " ").split()
-    if not all(map(str.isalpha, words)) or len(words) > 3 or not _COARSE.isdisjoint(words):
-        return False
-    if len(words) > 1 and (words[0] in FUNCTION_WORDS or (len(words[-1]) < 3 and words[-1] != "up")):
-        return False  # "have got", "stat mi"
-    return words[-1] not in _LOOSE  # the word's own preposition would follow it
-
-
-@lru_cache(maxsize=1 << 16)
-def _words(lemma: str) -> frozenset[str]:
-    return frozenset(lemma.replace("-", " ").split())
-
-
-@lru_cache(maxsize=1 << 16)
-def _bare(lemma: str) -> str:
-    """A lemma without what spellings of one word differ in."""
-    bare = (
-        lemma.replace(" ", "").replace("-", "").replace("is", "iz").replace("our", "or").replace("re", "er")
-    )
-    return bare.replace("ae", "e").replace("ll", "l").replace("ph", "f").replace("ys", "yz")
-
-
-def _looks_plural(lemma: str) -> bool:
-    return lemma.endswith("s") and not lemma.endswith(("ss", "us", "is"))
