@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,13 +111,16 @@ def test_the_commands_are_those_promised_and_their_page_is_current() -> None:
 
 
 def test_help_is_quick() -> None:
-    """Under 0.5 s on an idle machine (0.12 s measured); the best of five tries, as machines are shared."""
+    """Under 0.5 s of a processor (0.12 s measured), whatever else runs; the best of five tries."""
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        before = os.times()
         assert command("--help").returncode == 0
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.5
+        after = os.times()
+        times.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
+    assert 0 < min(times) < 0.5
 
 
 def test_version() -> None:
