@@ -248,6 +248,7 @@ def _described(labelled: Labelled, rows: Rows) -> dict[str, Any]:
         "texts": len(examples),
         "rows": len(rows.examples),
         "left_out": rows.left_out,
+        "unchanged_pairs": labelled.unchanged,
         "classes": dict(sorted(Counter(examples.labels).items())),
         "fingerprint": examples.fingerprint,
         "synthetic": labelled.synthetic or None,
