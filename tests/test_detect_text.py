@@ -145,9 +145,23 @@ def test_deep_lists_of_markdown_are_read() -> None:
     assert [block.text for block in markdown_blocks([deep])] == [f"item {depth}" for depth in range(14)]
 
 
-def test_markdown_whose_front_matter_has_no_end() -> None:
-    with pytest.raises(UserError, match="no `---` follows"):
-        list(markdown_blocks(["---\n" + "a: b\n" * 300]))
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("---\n\nPart one.\n\n---\n\nPart two.\n", ["Part one.", "Part two."]),
+        ("---\n\nAll there is.\n", ["All there is."]),
+        ("---\nPart one.\n\n---\n\nPart two.\n", ["Part one.", "Part two."]),
+        ("---\nNote: it goes on.\n\nAnd on.\n", ["Note: it goes on.", "And on."]),
+        ("---\n---\nText.\n", ["Text."]),
+        ("---\n" + "a: b\n" * 300, [" ".join(["a: b"] * 300)]),
+        ("---\ntitle: x\n\ntags:\n- y\n...\nText.\n", ["Text."]),
+        ('---\r\n# of the editor\r\n"a b": c\r\n---  \r\nText.\r\n', ["Text."]),
+    ],
+)
+def test_a_rule_that_opens_markdown_hides_no_text(text: str, seen: list[str]) -> None:
+    for size in (1, 1000):
+        chunks = [text[low : low + size] for low in range(0, len(text), size)]
+        assert [block.text for block in markdown_blocks(chunks)] == seen
 
 
 @pytest.mark.parametrize("word", ["word ", "word"])

@@ -17,6 +17,10 @@ SECTION = 1 << 17
 """Characters of Markdown that are parsed at once, about; a section ends at a blank line."""
 
 _MOST_HELD = 1 << 24  # characters of a tag, comment or script that is not closed
+_MOST_FRONT = 200  # lines of front matter
+_SETTING = regex.compile(
+    r"""["'\w][^:]*:(\s|$)|#"""
+)  # how front matter begins, and a rule's next line does not
 _FENCE = regex.compile(r"\s{0,3}(`{3,}|~{3,})")
 _PARAGRAPH = frozenset(
     """
@@ -157,7 +161,8 @@ def html_text(fragment: str) -> list[Block]:
 def markdown_blocks(chunks: Iterable[str]) -> Iterator[Block]:
     """The blocks of Markdown (CommonMark with tables) that comes in chunks, parsed section by section.
 
-    A file's opening lines between `---` (front matter) are left out.
+    A file's opening lines between `---` (front matter) are left out: settings, or a comment, up to a line
+    that closes them. Any other `---` there is a horizontal rule, and what follows it is text.
     """
     from markdown_it import MarkdownIt
 
@@ -169,13 +174,8 @@ def markdown_blocks(chunks: Iterable[str]) -> Iterator[Block]:
 def _sections(chunks: Iterable[str]) -> Iterator[str]:
     """Pieces of Markdown that end at a blank line outside fenced code, before a line that is not indented."""
     held: list[str] = []
-    size, fence, front, blank = 0, "", False, False
-    for number, line in enumerate(_lines(chunks)):
-        if front or (number == 0 and line.rstrip() == "---"):
-            front = number == 0 or line.rstrip() not in ("---", "...")
-            if front and number > 200:
-                raise UserError("the Markdown opens with `---`, and no `---` follows in 200 lines; close it")
-            continue
+    size, fence, blank = 0, "", False
+    for line in _behind_front_matter(_lines(chunks)):
         found = _FENCE.match(line)
         if fence:
             closes = found is not None and found[1].startswith(fence) and not line.strip().strip(fence[0])
@@ -190,6 +190,23 @@ def _sections(chunks: Iterable[str]) -> Iterator[str]:
         size += len(line)
         blank = not line.strip()
     yield "".join(held)
+
+
+def _behind_front_matter(lines: Iterator[str]) -> Iterator[str]:
+    held: list[str] = []
+    for line in lines:
+        held.append(line)
+        if len(held) == 1 and line.rstrip() != "---":
+            break
+        if len(held) == 2 and not _SETTING.match(line):
+            break
+        if len(held) > 2 and line.rstrip() in ("---", "..."):
+            held = []
+            break
+        if len(held) > _MOST_FRONT:
+            break
+    yield from held
+    yield from lines
 
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
