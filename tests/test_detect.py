@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -302,6 +303,23 @@ def test_the_page(run: Path, files: list[Path], tmp_path: Path) -> None:
     assert "@media print" in text
     assert "http" not in text.replace("http-equiv", "")
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_names_that_are_not_utf_8(run: Path, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/B\xe4r<.txt"))
+    try:
+        path.write_text(document([True])[0])
+    except OSError:
+        pytest.skip("the file system has names in UTF-8 alone")
+    out = tmp_path / "page.html"
+    result = invoke("detect", run, path, "--device", "cpu", "--html", out, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert json.loads(result.stdout_bytes.decode())["documents"][0]["file"] == f"{tmp_path}/B\ufffdr<.txt"
+    assert "<title>B\ufffdr&lt;.txt</title>" in out.read_bytes().decode()
+    path.write_text("")
+    assert refused(run, path, "--device", "cpu").endswith(
+        "B\ufffdr<.txt is empty; give it text with words in it"
+    )
 
 
 def test_the_page_is_none_of_the_documents(run: Path, files: list[Path]) -> None:

@@ -81,7 +81,7 @@ def score(
             if html is not None:
                 from limbeck.tools.detect_page import page
 
-                title = documents[0].path.name if len(documents) == 1 else f"{len(documents)} documents"
+                title = Path(documents[0].name).name if len(documents) == 1 else f"{len(documents)} documents"
                 sinks.append(stack.enter_context(page(html, title, known)))
             written = JsonSink(sys.stdout.write, known) if as_json else None
             examine(detector, documents, [*sinks, written or highest], progress)

@@ -40,6 +40,11 @@ def data_dir(name: str) -> Path | None:
     return Path(chosen).expanduser() / name if chosen else None
 
 
+def shown(path: str | Path) -> str:
+    """A path for people and for files in UTF-8: what of its name is not UTF-8 becomes "�"."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _system_error(error: BaseException) -> int | None:
     """The system's number of an error, also where a Rust library gives it as text only; or None."""
     if isinstance(error, OSError):

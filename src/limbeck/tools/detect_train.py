@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from limbeck import __version__
 from limbeck.errors import UserError
-from limbeck.files import atomic_write
+from limbeck.files import atomic_write, shown
 from limbeck.finetune.classifier import Classifier
 from limbeck.finetune.examples import Examples, overlap
 from limbeck.finetune.labels import Labels
@@ -137,7 +137,7 @@ def train_detector(
             {
                 "key": key,
                 "limbeck": __version__,
-                "init": str(model),
+                "init": shown(model),
                 "seed": settings.seed,
                 "family": done.results["model"]["family"],
                 "parameters": done.results["model"]["parameters"],
@@ -244,7 +244,7 @@ def _described(labelled: Labelled, rows: Rows) -> dict[str, Any]:
     examples = labelled.examples
     sizes = np.quantile(rows.sizes, [0.0, 0.05, 0.5, 0.95, 1.0]).astype(int).tolist()
     return {
-        "file": Path(examples.name).name,
+        "file": shown(Path(examples.name).name),
         "texts": len(examples),
         "rows": len(rows.examples),
         "left_out": rows.left_out,
