@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner, Result
 
@@ -180,7 +181,34 @@ def test_the_same_command_goes_on_and_a_finished_one_is_read(
     place.unlink()  # killed between training and calibration
     assert invoke(*train).exit_code == 0
     assert place.read_bytes() == before[0]
+    card = run / "model" / "README.md"
+    written = card.read_bytes()
+    card.unlink()
+    assert invoke(*train).exit_code == 0
+    assert card.read_bytes() == written
     assert "detect.min_words" in refused(*train[1:], "--min-words", 9)
+
+
+def test_the_run_ends_with_rows_and_a_card(run: Path, record: dict[str, Any]) -> None:
+    results = json.loads((run / "results.json").read_text())
+    assert {row["metric"] for row in results["rows"]} >= {"accuracy", "parameters"}
+    text = (run / "model" / "README.md").read_text(encoding="utf-8")
+    card = ModelCard(text)
+    assert card.data.pipeline_tag == "text-classification"
+    assert "A detector of machine-paraphrased passages" in text
+    assert "Detector.from_pretrained(FOLDER)" in text
+    assert "need not be calibrated" not in text
+    for line in (
+        "It is no proof", "Judge nobody by a score", "Calibrated on 1", "the calibration error is",
+        "120 texts of tiny.valid.tsv, with their cuts", "the file does not say how it was made",
+        "fewer than 8 words get no score", "Another paraphrasing program may go unseen",
+    ):  # fmt: skip
+        assert line in text
+    alarms = record["valid"]["errors"][-1]["false_alarms"]
+    shown = f"{alarms['rate']:.1%} ({alarms['low']:.1%} to {alarms['high']:.1%})"
+    (whole,) = [line for line in text.splitlines() if line.startswith("| all |")]
+    assert shown in whole
+    assert str(run.parent) not in text
 
 
 def test_labels_of_ones_own(bert: Path, tmp_path: Path) -> None:

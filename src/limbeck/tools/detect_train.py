@@ -185,8 +185,13 @@ def _check_halves(first: Flags, flags: Flags, name: str) -> None:
 
 def _key(done: Finetuned, valid: Examples, min_words: int, paraphrased: str) -> str:
     """What a calibration hangs on: the run, and the texts it is fitted on."""
-    results = (done.folder / "results.json").read_bytes()
-    parts = [results, valid.fingerprint.encode(), str(min_words).encode(), paraphrased.encode()]
+    results = {name: value for name, value in done.results.items() if name != "rows"}  # they come later
+    parts = [
+        json.dumps(results, sort_keys=True).encode(),
+        valid.fingerprint.encode(),
+        str(min_words).encode(),
+        paraphrased.encode(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
