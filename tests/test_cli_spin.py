@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from limbeck.cli import app
+from limbeck.tools.spin_sets import cross_sets
 from tests.mini_wordnet import write_wordnet
 
 TEXT = "The lawyers ran into the banks.\r\n\r\nIt is a  limbeck.\n"
@@ -196,6 +198,43 @@ def test_a_model_without_a_masked_lm_head(
         (tmp_path / "encoder" / name).write_bytes((whole / name).read_bytes())
     said = refused(invoke(home, "--context", tmp_path / "encoder", given=TEXT))
     assert "masked-LM head" in said
+
+
+@pytest.fixture
+def spun(home: Path, tmp_path: Path) -> Path:
+    """A folder of two tables as the command makes them, one row of which nothing could be changed in."""
+    for part, seed in (("train", 1), ("valid", 2)):
+        draw = random.Random(seed)
+        words = ("lawyers", "banks", "quickly", "limbeck", "distil", "bank", "lawyer", "limbecks")
+        texts = [" ".join(draw.choices(words, k=12)).capitalize() + "." for _ in range(60)]
+        file = tmp_path / f"{part}.original.tsv"
+        file.write_text("\n".join(["text", *texts, " ".join(["qqq"] * 12)]) + "\n")
+        run(home, "--rate", 1, "--tsv", "text", "-o", tmp_path / f"set/spun.{part}.tsv", file)
+    return tmp_path / "set"
+
+
+def test_a_detector_is_trained_on_what_is_written(
+    spun: Path, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = [
+        "detect", "train", checkpoint("bert"), "--data", spun, "--output", tmp_path / "run", "--device",
+        "cpu", "--min-words", 8, "--epochs", 0.1, "--json",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, list(map(str, words)), prog_name="limbeck")
+    assert result.exit_code == 0, (result.output, result.exception)
+    data = json.loads(result.stdout)["data"]
+    assert data["train"]["classes"] == {"original": 60, "paraphrased": 60}
+    assert (data["train"]["unchanged_pairs"], data["valid"]["unchanged_pairs"]) == (1, 1)
+    assert data["train"]["synthetic"].endswith("rate 1.0, seed 0, lexicon wordnet 3.0")
+
+
+def test_detection_is_measured_on_what_is_written(spun: Path) -> None:
+    (one,), remarks = cross_sets(None, [str(spun / "spun.valid.tsv")], lexicon="none at all")
+    assert (one.name, len(one.examples), remarks) == ("spun.valid", 120, [])
+    assert one.examples.texts[0].lower() != one.examples.texts[1].lower()
+    assert one.synthetic is not None
+    assert "rate 1.0" in one.synthetic["said"], "the user's own column, not text spun anew"
+    assert one.synthetic["left_out"] == 1
 
 
 def test_help_says_what_it_is_for(home: Path) -> None:

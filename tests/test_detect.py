@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner, Result
 
@@ -188,7 +190,34 @@ def test_the_same_command_goes_on_and_a_finished_one_is_read(
     monkeypatch.undo()
     assert invoke(*train).exit_code == 0
     assert place.read_bytes() == before[0]
+    card = run / "model" / "README.md"
+    written = card.read_bytes()
+    card.unlink()
+    assert invoke(*train).exit_code == 0
+    assert card.read_bytes() == written
     assert "detect.min_words" in refused(*train[1:], "--min-words", 9)
+
+
+def test_the_run_ends_with_rows_and_a_card(run: Path, record: dict[str, Any]) -> None:
+    results = json.loads((run / "results.json").read_text())
+    assert {row["metric"] for row in results["rows"]} >= {"accuracy", "parameters"}
+    text = (run / "model" / "README.md").read_text(encoding="utf-8")
+    card = ModelCard(text)
+    assert card.data.pipeline_tag == "text-classification"
+    assert "A detector of machine-paraphrased passages" in text
+    assert "Detector.from_pretrained(FOLDER)" in text
+    assert "need not be calibrated" not in text
+    for line in (
+        "It is no proof", "Judge nobody by a score", "Calibrated on 1", "the calibration error is",
+        "120 texts of tiny.valid.tsv, with their cuts", "the file does not say how it was made",
+        "fewer than 8 words get no score", "Another paraphrasing program may go unseen",
+    ):  # fmt: skip
+        assert line in text
+    alarms = record["valid"]["errors"][-1]["false_alarms"]
+    shown = f"{alarms['rate']:.1%} ({alarms['low']:.1%} to {alarms['high']:.1%})"
+    (whole,) = [line for line in text.splitlines() if line.startswith("| all |")]
+    assert shown in whole
+    assert str(run.parent) not in text
 
 
 def test_labels_of_ones_own(bert: Path, tmp_path: Path) -> None:
@@ -313,6 +342,23 @@ def test_the_page(run: Path, files: list[Path], tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
 
 
+def test_names_that_are_not_utf_8(run: Path, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/B\xe4r<.txt"))
+    try:
+        path.write_text(document([True])[0])
+    except OSError:
+        pytest.skip("the file system has names in UTF-8 alone")
+    out = tmp_path / "page.html"
+    result = invoke("detect", run, path, "--device", "cpu", "--html", out, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert json.loads(result.stdout_bytes.decode())["documents"][0]["file"] == f"{tmp_path}/B\ufffdr<.txt"
+    assert "<title>B\ufffdr&lt;.txt</title>" in out.read_bytes().decode()
+    path.write_text("")
+    assert refused(run, path, "--device", "cpu").endswith(
+        "B\ufffdr<.txt is empty; give it text with words in it"
+    )
+
+
 def test_the_page_is_none_of_the_documents(run: Path, files: list[Path]) -> None:
     before = files[2].read_bytes()
     assert "is one of the documents" in refused(run, *files, "--device", "cpu", "--html", files[2])
@@ -372,7 +418,7 @@ def test_models_that_are_no_detector(run: Path, bert: Path, files: list[Path], t
     assert "has no class 'spun'" in changed(paraphrased="spun")
     (copy / "detector.json").write_text("{")
     assert "detector.json is damaged" in refused(copy, files[0])
-    assert "precision 'x' is unknown" in refused(run, files[0], "--precision", "x", "--device", "cpu")
+    assert "precision is 'x'; it must be one of f32" in refused(run, files[0], "--precision", "x", "--device", "cpu")
     with pytest.raises(UserError, match="the text is empty"):
         Detector.from_pretrained(run, device="cpu")(" \n")
 

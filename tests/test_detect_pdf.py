@@ -47,6 +47,33 @@ def test_lines_become_paragraphs(tmp_path: Path) -> None:
     assert blocks[2].text.endswith("is it now?")
 
 
+@pytest.mark.parametrize("above", [True, False])
+def test_running_heads_and_feet_beside_page_numbers_go(tmp_path: Path, above: bool) -> None:
+    paragraph = "a sentence that goes on and on over the end of the line and of the page and has no end"
+    pages = []
+    for number in range(1, 5):
+        head, foot = ["Head of 2026", f"Page {number}"], [f"Foot, part {number}", "ivxl"[number - 1]]
+        pages.append([*(head if above else head[::-1]), *[paragraph] * 6, *(foot if above else foot[::-1])])
+    pages[-1].insert(-2, "It ends here.")
+    blocks = list(pdf_blocks(write_pdf(tmp_path / "a.pdf", pages)))
+    whole = " ".join(block.text for block in blocks)
+    assert whole.count("Head of") == whole.count("Foot, part") == 1, "known from the second page on"
+    assert "Page 2" not in whole
+    assert blocks[-1].text.endswith(" ".join([paragraph] * 18 + ["It ends here."])), "over three pages"
+
+
+def test_a_word_of_roman_letters_is_no_page_number(tmp_path: Path) -> None:
+    pages = [
+        ["ill", *FIRST[1:3], "ted. It was", "civil"],
+        ["7", *SECOND[1:3], "livid", "xlviii"],
+        ["MIX", "- 9 -"],
+    ]
+    text = " ".join(block.text for block in pdf_blocks(write_pdf(tmp_path / "a.pdf", pages)))
+    for word in ("ill", "civil", "livid", "MIX"):
+        assert f" {word} " in f" {text} "
+    assert not {"7", "xlviii", "9"} & set(text.split())
+
+
 def test_set_paragraphs_come_back(tmp_path: Path) -> None:
     paragraphs = [" ".join(document([False] * 3, 10 * number)) for number in range(40)]
     pages = set_pages(paragraphs)

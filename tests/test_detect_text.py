@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck.errors import UserError
-from limbeck.tools import detect_markup
+from limbeck.tools import detect_markup, detect_tags
 from limbeck.tools.detect_markup import html_blocks, markdown_blocks
 from limbeck.tools.detect_text import LONGEST, Block, parts, plain, text_blocks, words
 
@@ -126,11 +127,58 @@ def test_html_that_is_not_closed(monkeypatch: pytest.MonkeyPatch, caplog: pytest
         assert kinds(list(html_blocks(["<p>a<button>b<p>c"], "x.html"))) == [("text", "a")]
     assert "x.html: <button> is opened and never closed; what follows it is not looked at" in caplog.text
     assert kinds(list(html_blocks(["<head><title>t</title><p>a"], "x"))) == [("text", "a")]
-    monkeypatch.setattr(detect_markup, "_MOST_HELD", 1000)
+    monkeypatch.setattr(detect_tags, "_MOST_HELD", 1000)
     with pytest.raises(
         UserError, match=r"x\.html has a tag, comment or script that is not closed within 1,000"
     ):
         list(html_blocks(["<!-- ", *["no end " * 100] * 5], "x.html"))
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["<a ", "<!--", "<!--x>", "<![CDATA[x>", "<!x ", "<?x ", "</a ", "<a b='", '<a b=">" ', "<", "&", "&#",
+     "=", "<a =", "<script>", "<style ", "<p hidden>", "-", "<a b= '\">", "<a  ", "<ul><li>"],
+)  # fmt: skip
+def test_what_is_never_closed_takes_linear_time(unit: str) -> None:
+    """100,000 characters took minutes where each tag was followed to the end of the page."""
+    for begin, end in (
+        ("<p>seen</p>", ""),
+        ("<p>seen</p>", ">"),
+        ("<p>seen</p><!-- ", ""),
+        ("seen<a b='", ""),
+    ):
+        page = begin + unit * (100_000 // len(unit)) + end
+        began = time.process_time()
+        blocks = list(
+            html_blocks([page[low : low + 65_536] for low in range(0, len(page), 65_536)], "a page")
+        )
+        assert time.process_time() - began < 5
+        assert blocks[0].text.startswith("seen")
+
+
+def test_tags_that_are_odd() -> None:
+    def seen(page: str) -> str:
+        found = [" ".join(block.text for block in html_blocks([page], "a page"))]
+        found.append(" ".join(block.text for block in html_blocks(list(page), "a page")))
+        assert found[0] == found[1], "where chunks end does not matter"
+        return found[0]
+
+    assert seen("a < b and <c and more") == "a < b and <c and more"
+    assert seen("1 <2 <b>x</b >&lt;p&gt; &amp;amp; &eacute;t&eacute &") == "1 <2 x<p> &amp; été &"
+    assert seen("a<!-->b<!---->c<!-- > -- > -->d<!-- x --!>e") == "abcde"
+    assert seen("a<!DOCTYPE x>b<?php echo ?>c</>d</ x>e<![if !x]>f<![endif]>g<![x[y]]>h") == "abcdefgh"
+    assert seen("a<![CDATA[<p>x > y</p>]]>b") == "ab"
+    assert seen("a<img alt='>' title=\"<p>\">b<a href = 'x>y'>c</a>") == "a bc"
+    assert seen('a<b title="x>c</b> d <i>e</i>') == "ac d e", "a quote that is not closed"
+    assert seen("a<SCRIPT>if (x</y) '</scripts>'</Script x='>'>b<script/>c<style>p{}</style>d") == "abcd"
+    assert seen("a<b<i>x</i>") == "ax"
+    assert seen("<p>a<p/>b<div/>c") == "a b c"
+
+
+@given(st.text(alphabet="<>/!-ap '\"=&;[]?x\n", max_size=60), st.integers(1, 20))
+def test_any_page_is_read_and_its_chunks_do_not_matter(page: str, size: int) -> None:
+    chunks = [page[low : low + size] for low in range(0, len(page), size)]
+    assert list(html_blocks(chunks, "a page")) == list(html_blocks([page], "a page"))
 
 
 def test_what_only_the_end_of_the_page_closes_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -145,9 +193,23 @@ def test_deep_lists_of_markdown_are_read() -> None:
     assert [block.text for block in markdown_blocks([deep])] == [f"item {depth}" for depth in range(14)]
 
 
-def test_markdown_whose_front_matter_has_no_end() -> None:
-    with pytest.raises(UserError, match="no `---` follows"):
-        list(markdown_blocks(["---\n" + "a: b\n" * 300]))
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("---\n\nPart one.\n\n---\n\nPart two.\n", ["Part one.", "Part two."]),
+        ("---\n\nAll there is.\n", ["All there is."]),
+        ("---\nPart one.\n\n---\n\nPart two.\n", ["Part one.", "Part two."]),
+        ("---\nNote: it goes on.\n\nAnd on.\n", ["Note: it goes on.", "And on."]),
+        ("---\n---\nText.\n", ["Text."]),
+        ("---\n" + "a: b\n" * 300, [" ".join(["a: b"] * 300)]),
+        ("---\ntitle: x\n\ntags:\n- y\n...\nText.\n", ["Text."]),
+        ('---\r\n# of the editor\r\n"a b": c\r\n---  \r\nText.\r\n', ["Text."]),
+    ],
+)
+def test_a_rule_that_opens_markdown_hides_no_text(text: str, seen: list[str]) -> None:
+    for size in (1, 1000):
+        chunks = [text[low : low + size] for low in range(0, len(text), size)]
+        assert [block.text for block in markdown_blocks(chunks)] == seen
 
 
 @pytest.mark.parametrize("word", ["word ", "word"])

@@ -292,6 +292,26 @@ def test_a_part_of_a_task_goes_by_its_own_name(glue: Path, bert: str, tmp_path: 
     assert result["tasks"][0]["counts"] == {"train": 64, "held_out": 0, "dev": 32}
 
 
+def test_a_part_that_is_too_small(bert: str, tmp_path: Path) -> None:
+    folder = tmp_path / "RTE-subset"
+    columns = ("index", "sentence1", "sentence2", "label")
+    write_table(folder / "dev.tsv", columns, [("0", "a cat", "a dog", RTE[0])])
+    ask = [bert, "--data", tmp_path, "--output", tmp_path / "out", "-t", "rte-subset", "--device", "cpu"]
+    one_class = [("0", "the cat", "the dog", RTE[1])] * 3
+    no_word = [("0", "cat", "dog", RTE[0]), ("1", "lamp", "chair", RTE[1])]
+    letters = [("0", "a", "b", RTE[0]), ("1", "c", "d", RTE[1])]
+    for rows, said in (
+        (one_class, "train.tsv has one class only: all 3 rows are 'not_entailment'; give"),
+        (no_word, "train.tsv has no word that stands in two of its texts (2 rows), so"),
+        (letters, "train.tsv has no word that stands in two of its texts (2 rows), so"),
+    ):
+        write_table(folder / "train.tsv", columns, rows)
+        done = CliRunner().invoke(app, ["eval", "glue", *map(str, ask)])
+        assert done.exit_code == 2, done.output
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("limbeck: ")]
+        assert said in line
+
+
 @pytest.mark.data
 def test_the_real_files_have_the_known_counts() -> None:
     place = Path(os.environ.get("LIMBECK_DATA", "nowhere")) / "glue"

@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 from limbeck import tables_tasks
 from limbeck.cli import app
 from limbeck.errors import Interrupted, UserError
+from limbeck.files import folder_name
 from limbeck.finetune.settings import FinetuneSettings
 from limbeck.tasks import paraphrase, paraphrase_baselines
-from limbeck.tasks.paraphrase import RESULT, check_models, evaluate_paraphrase, model_folder
+from limbeck.tasks.paraphrase import RESULT, check_models, evaluate_paraphrase
 from limbeck.tasks.paraphrase_data import read_examples, read_paraphrases
 from limbeck.tasks.paraphrase_result import figures
 from limbeck.tasks.paraphrase_sets import hold_out, read_sets, sample, training_texts
@@ -189,7 +190,22 @@ def test_overlap_is_warned_of_and_counted(
     assert "10 of 10 texts" in caplog.text
     assert "figures on them will flatter" in caplog.text
     result = evaluate_paraphrase(None, sets, sizes=[50], words=[0])
-    assert "10 texts of test stand in the training set as well." in result["notes"]
+    said = "Texts of test that stand in the training set as well: 10 of 10 whole."
+    assert said in result["notes"]
+
+
+def test_overlap_is_counted_at_each_length(place: Path, tmp_path: Path) -> None:
+    """Texts of which only the start is read stand in train more often than whole ones."""
+    rows = [line.split("\t") for line in (place / "tiny.train.tsv").read_text().splitlines()[1:5]]
+    own = [(first, f"{second} of its own") for *_, first, second in rows[:3]] + [("x y", "z y")]
+    write_table(tmp_path / "test.tsv", ("original", "spun"), own)
+    sets = read_sets(place, parts={"test": tmp_path / "test.tsv"})
+    result = evaluate_paraphrase(None, sets, sizes=[50], words=[7, 2])
+    (test,) = result["data"]["tests"]
+    assert (test["overlap"], test["overlap_by_words"]) == (3, {"7": 6, "2": 6})
+    said = "Texts of test that stand in the training set as well: 3 of 8 whole, "
+    assert f"{said}6 of 8 with 7 words, 6 of 8 with 2 words." in result["notes"]
+    assert result["data"]["valid"]["overlap_by_words"]["2"] > 0
 
 
 def test_originals_of_another_place_are_spun(place: Path, tmp_path: Path) -> None:
@@ -261,7 +277,7 @@ def test_the_command(place: Path, bert: str, tmp_path: Path, monkeypatch: pytest
     done = CliRunner().invoke(app, ["eval", "paraphrase", *ask])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "F1-micro in % on test (80 texts)" in done.stdout
-    assert (tmp_path / "out" / model_folder(bert) / RESULT).is_file()
+    assert (tmp_path / "out" / folder_name(bert) / RESULT).is_file()
     again = CliRunner().invoke(app, ["eval", "paraphrase", *ask, "--json"])
     assert json.loads(again.stdout)["model"]["name"] == bert
 

@@ -101,6 +101,22 @@ def test_a_spun_table_says_that_it_is_synthetic(tmp_path: Path) -> None:
     assert read_paraphrases(path).synthetic == "by limbeck spin, rate 0.25"
 
 
+def test_text_and_spun_are_pairs_and_equal_ones_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [("a car", "an auto"), ("Zzz  qqq.", "Zzz qqq."), ("late", "tardy")]
+    for first in ("text", "original"):
+        caplog.clear()
+        path = write_table(tmp_path / f"{first}.tsv", (first, "spun"), rows)
+        assert not is_unlabelled(path)
+        found = read_paraphrases(path)
+        assert found.examples.texts == ["a car", "an auto", "late", "tardy"]
+        assert found.examples.labels == ["original", "paraphrased"] * 2
+        assert (found.form, found.unchanged) == ("pairs", 1)
+        assert "1 of 3 pairs of " in caplog.text
+        assert "have the same text on both sides and are left out" in caplog.text
+
+
 def test_originals_alone(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a.tsv", ("title", "text"), [("Ayn", "Ayn was."), ("Bo", "Bo is.")])
     assert is_unlabelled(path)
@@ -128,7 +144,7 @@ def test_bad_sets(tmp_path: Path) -> None:
 
     assert "is empty; give it pairs" in refused(b"")
     assert "has no paragraph; give it pairs" in refused(b"original\tspun\n")
-    assert "has no column 'original'; its header" in refused(b"spun\tx\na\tb\n")
+    assert "has no column 'text' or 'original'; its header" in refused(b"spun\tx\na\tb\n")
     assert "has no column 'text'; its header" in refused(b"label\n0\n")
     assert "has no column 'text' or 'original'" in refused(b"a" * 100_000)
     assert "has 2 columns named 'text'" in refused(b"text\ttext\tlabel\n")
@@ -136,6 +152,8 @@ def test_bad_sets(tmp_path: Path) -> None:
     assert "line 3, has no text" in refused(b"original\tspun\na\tb\na\t \n")
     assert "line 2, is not UTF-8" in refused("original\tspun\ncafé\tb\n".encode("latin-1"))
     assert "NUL bytes" in refused(b"original\tspun\n\0\tb\n")
+    assert "has 'label' and 'spun' beside 'text'" in refused(b"text\tlabel\tspun\na\t0\tb\n")
+    assert "has no pair with two different texts (of 1)" in refused(b"original\tspun\na b\ta  b\n")
     assert "has one class only: all 2 texts are paraphrased" in refused(b"text\tlabel\na\t1\nb\t1\n")
     assert "has a text of 1,000,001 characters" in refused(b"original\tspun\n" + b"a" * 1_000_001 + b"\tb\n")
     with pytest.raises(UserError, match="cannot read"):

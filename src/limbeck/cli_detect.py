@@ -24,6 +24,7 @@ from limbeck.cli_options import (
 )
 from limbeck.errors import UserError
 from limbeck.files import check_writable
+from limbeck.processes.group import current
 from limbeck.processes.together import command_again
 from limbeck.terminal import show, show_table, work
 
@@ -81,7 +82,7 @@ def score(
             if html is not None:
                 from limbeck.tools.detect_page import page
 
-                title = documents[0].path.name if len(documents) == 1 else f"{len(documents)} documents"
+                title = Path(documents[0].name).name if len(documents) == 1 else f"{len(documents)} documents"
                 sinks.append(stack.enter_context(page(html, title, known)))
             written = JsonSink(sys.stdout.write, known) if as_json else None
             examine(detector, documents, [*sinks, written or highest], progress)
@@ -141,6 +142,7 @@ def train(
     """
     with work(verbose, several=True) as progress:
         from limbeck.finetune.settings import FinetuneSettings
+        from limbeck.report.finish import finish_again
         from limbeck.tools.detect_data import read_sets
         from limbeck.tools.detect_train import train_detector
 
@@ -169,4 +171,5 @@ def train(
             resume_hint=command_again(sys.argv[1:]),
             progress=progress,
         )
+        current().from_main(lambda: finish_again(output))
         show(record, as_json, tables_detect.train_tables)

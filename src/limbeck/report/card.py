@@ -11,6 +11,7 @@ from typing import Any
 
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
+from limbeck.report import card_detector
 from limbeck.report.blocks import shown
 from limbeck.report.card_metadata import metadata, task_of
 from limbeck.report.content import what_of
@@ -31,6 +32,7 @@ from limbeck.report.parts import TRAINING, heading
 from limbeck.report.runs import RunFiles, is_number, read_run
 from limbeck.report.sources import Source, read_sources
 from limbeck.report.training_parts import estimates
+from limbeck.tools.detect_settings import DetectorSettings
 
 log = logging.getLogger("limbeck")
 
@@ -100,17 +102,19 @@ def _card(run: RunFiles, sources: Sequence[Source], models: Sequence[Model], own
     found = [column for column in columns(models, text_names(sources)) if own in column.cells]
     quality = [column for column in found if _is_quality(column)]
     rows = [column.cells[own] | {"data": column.data} for column in quality]
+    detector = card_detector.detector_of(run.folder)
     parts = [
         f"---\n{metadata(run, rows)}---",
         f"# {escape(run.name)}",
-        _what(run),
-        f"## How to use\n\n`FOLDER` is this folder, or its id on the hub.\n\n{_use(run)}",
+        _what(run, detector),
+        f"## How to use\n\n`FOLDER` is this folder, or its id on the hub.\n\n{_use(run, detector)}",
+        "" if detector is None else card_detector.worth(detector),
         _results(run, models, own, quality),
-        _training_data(run),
+        _training_data(run, detector),
         _teachers(run),
         _recipe(run),
         _cost(run, sources, found, own),
-        _limits(run),
+        _limits(run, detector),
         _versions(run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -120,8 +124,13 @@ def _is_quality(column: Column) -> bool:
     return bool(column.data) and column.task != "cost" and column.data != TRAINING
 
 
-def _what(run: RunFiles) -> str:
-    if run.kind == "finetune":
+def _what(run: RunFiles, detector: DetectorSettings | None) -> str:
+    if detector is not None:
+        said = (
+            "A detector of machine-paraphrased passages: a classifier, fine-tuned from an encoder on "
+            "originals and machine paraphrases, with its calibration in `detector.json` beside it."
+        )
+    elif run.kind == "finetune":
         said = "A classifier, fine-tuned from an encoder on labelled texts."
     elif run.kind == "gloss":
         method = escape(run.results.get("method", "gloss training"))
@@ -138,7 +147,9 @@ def _what(run: RunFiles) -> str:
     return f"{said} {count(size)} parameters. Made with Limbeck."
 
 
-def _use(run: RunFiles) -> str:
+def _use(run: RunFiles, detector: DetectorSettings | None) -> str:
+    if detector is not None:
+        return card_detector.use()
     parts = [code_block(_USE[task_of(run)], "python")]
     if run.kind == "gloss":
         parts += ["Word senses, with Limbeck:", code_block(_SENSES, "python")]
@@ -168,7 +179,7 @@ def _results(run: RunFiles, models: Sequence[Model], own: int, quality: Sequence
     return f"## Results\n\n{table(heads, rows)}"
 
 
-def _training_data(run: RunFiles) -> str:
+def _training_data(run: RunFiles, detector: DetectorSettings | None) -> str:
     section = "text" if run.kind == "student" else run.kind
     rows = []
     for kind in ("train", "valid"):
@@ -181,6 +192,8 @@ def _training_data(run: RunFiles) -> str:
         rows.append([kind, named or None, ", ".join(numbers), known.get("fingerprint")])
     overlap = run.section("text").get("overlap")
     said = f"\n\n{count(overlap)} held-out passages stand in the training text as well." if overlap else ""
+    if detector is not None:
+        said = f"\n\n{card_detector.data(detector)}"
     return f"## Data\n\n{table(['', 'from', 'counts', 'fingerprint'], rows)}{said}"
 
 
@@ -242,7 +255,7 @@ def _cost(run: RunFiles, sources: Sequence[Source], found: Sequence[Column], own
     return text
 
 
-def _limits(run: RunFiles) -> str:
+def _limits(run: RunFiles, detector: DetectorSettings | None) -> str:
     lines = [
         "Measured only on what the table names; on other kinds of text it may be much worse.",
         "It has learnt what stands in its training text, with its errors and its prejudices; nothing was "
@@ -252,7 +265,9 @@ def _limits(run: RunFiles) -> str:
         lines.append("What its teachers have wrong it may have learnt from them.")
     if run.kind == "gloss":
         lines.append("It tells apart the senses of its lexicon alone; it knows no word that is not in there.")
-    if run.kind == "finetune":
+    if detector is not None:
+        lines += card_detector.limits(detector)
+    elif run.kind == "finetune":
         lines.append("A probability is the model's own and need not be calibrated.")
     if task_of(run) == "fill-mask":
         lines.append("It fills in single masked words; it does not write text, and knows no facts reliably.")

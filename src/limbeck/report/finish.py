@@ -28,3 +28,17 @@ def finish(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
     except UserError as error:  # of older results beside the run: the training itself is whole
         _log.warning("there is no model card yet: %s; `limbeck report %s` writes it then", error, folder)
     return dict(json.loads(json.dumps(results)))
+
+
+def finish_again(folder: Path) -> dict[str, Any]:
+    """As `finish`, with the results that the training left: of a run that gained something to tell since.
+
+    Raises:
+        UserError: a file cannot be read or written.
+    """
+    path = folder / "results.json"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; start the run again to rewrite it") from error
+    return finish(folder, results)

@@ -31,7 +31,11 @@ def check_sklearn() -> None:
 
 
 def answers(labels: Labels, train: Examples, dev: dict[str, Examples]) -> dict[str, dict[str, Array]]:
-    """Outputs, float [N, outputs], of each baseline on each dev set."""
+    """Outputs, float [N, outputs], of each baseline on each dev set.
+
+    Raises:
+        UserError: so few texts that TF-IDF has no word in two of them.
+    """
     gold = labels.encode(train)
     linear = _tfidf(labels, train, gold, dev)
     return {
@@ -47,7 +51,15 @@ def _tfidf(labels: Labels, train: Examples, gold: Array, dev: dict[str, Examples
     words = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, min_df=2, max_features=SETTINGS["features"]
     )
-    words.fit([*train.texts, *(train.seconds or ())])
+    try:
+        words.fit([*train.texts, *(train.seconds or ())])
+    except ValueError as error:
+        if not any(said in str(error) for said in ("no terms remain", "empty vocabulary")):
+            raise
+        raise UserError(
+            f"{train.name} has no word that stands in two of its texts ({len(train):,} rows), so there is no "
+            "TF-IDF baseline; take more rows"
+        ) from error
     linear = Ridge(alpha=1.0) if labels.classes is None else LogisticRegression(C=1.0, max_iter=1000)
     linear.fit(_features(words, train), gold)
     if labels.classes is None:

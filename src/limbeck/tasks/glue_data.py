@@ -166,7 +166,7 @@ def _hub_rows(task: Task, rows: Any, name: str) -> Examples:
 
 
 def _checked(task: Task, read: dict[str, Examples]) -> TaskData:
-    """Counts and labels are those of the task."""
+    """Counts and labels are those of the task, and there is something to tell apart."""
     labels = Labels(task.classes)
     for name, examples in read.items():
         right = task.train if name == "train" else task.dev[name] and (task.dev[name],)
@@ -177,4 +177,9 @@ def _checked(task: Task, read: dict[str, Examples]) -> TaskData:
                 f"{task.folder}{SUBSET} to measure on it as {task.name}{SUBSET}"
             )
         labels.encode(examples)
+        if name == "train" and task.classes is not None and len(found := set(examples.labels)) < 2:
+            raise UserError(
+                f"{examples.name} has one class only: all {len(examples):,} rows are {min(found)!r}; give "
+                "rows of at least two classes"
+            )
     return TaskData(task, read.pop("train"), read)

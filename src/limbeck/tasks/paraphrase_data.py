@@ -3,13 +3,14 @@
     found = read_paraphrases(Path("spinbot-wiki.valid.tsv.zst"))
     found.examples.texts, found.examples.labels          # "original" or "paraphrased", in the file's order
 
-Three forms are read: a table (TSV) of pairs with the columns `original` and `spun`; one with `text` and
-`label`; a folder with a file for each paragraph, as the published sets are.
+Three forms are read: a table (TSV) of pairs with the columns `original` (or `text`) and `spun`; one with
+`text` and `label`; a folder with a file for each paragraph, as the published sets are.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from limbeck.finetune.labels import Labels
 from limbeck.tasks.paraphrase_rows import EITHER, ORIGINAL, PARAPHRASED, Form, open_rows
 from limbeck.text.documents import KINDS
 
+_log = logging.getLogger("limbeck")
+
 LABELS = Labels((ORIGINAL, PARAPHRASED))
 
 
@@ -32,20 +35,24 @@ class Paraphrases:
     examples: N texts labelled "original" or "paraphrased"; of pairs the original, then its paraphrase.
     groups: uint64 [N], equal for texts that belong together and should not be parted between training and
     validation: the article (`article_id`, or what stands before ORIG or SPUN), else the pair, else the text.
-    synthetic: how it was made, where the table says so as `limbeck spin` writes it.
+    synthetic: how it was made, where the table says so as `limbeck spin` writes it. unchanged: pairs that
+    were left out, as nothing in them is paraphrased.
     """
 
     examples: Examples
     groups: npt.NDArray[np.uint64]
     form: Form
     synthetic: str | None = None
+    unchanged: int = 0
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Paraphrases:
         """Those of these indices, in that order."""
-        return Paraphrases(self.examples.take(rows), self.groups[rows], self.form, self.synthetic)
+        return Paraphrases(
+            self.examples.take(rows), self.groups[rows], self.form, self.synthetic, self.unchanged
+        )
 
 
 def read_examples(path: Path) -> Examples:
@@ -56,15 +63,24 @@ def read_examples(path: Path) -> Examples:
 def read_paraphrases(path: Path) -> Paraphrases:
     """The paragraphs of a table (.tsv, or packed: .zst .gz .xz) or of a folder of the published form.
 
+    Pairs whose sides are the same text are left out, and counted.
+
     Raises:
         UserError: nothing there, empty, not UTF-8, a column that is not there, a row of another width or
-            without text, a label that is not known, one class only.
+            without text, a label that is not known, one class only, no pair with two different texts.
     """
     found = _read(path)
     if len(classes := sorted(set(found.examples.labels))) < 2:
         raise UserError(
             f"{path} has one class only: all {len(found):,} texts are {classes[0]}; give originals and "
             f"paraphrases, as {EITHER}"
+        )
+    if found.unchanged:
+        _log.warning(
+            "%s of %s pairs of %s have the same text on both sides and are left out",
+            f"{found.unchanged:,}",
+            f"{found.unchanged + len(found) // 2:,}",
+            path,
         )
     return found
 
@@ -91,18 +107,25 @@ def _read(path: Path) -> Paraphrases:
     texts: list[str] = []
     labels: list[str] = []
     groups: list[int] = []
-    synthetic = ""
+    synthetic, unchanged = "", 0
     for row in rows:
+        if row.unchanged:
+            unchanged += 1
+            continue
         texts.append(row.text)
         labels.append(row.label)
         digest = hashlib.blake2b(row.group.encode(), digest_size=8).digest()
         groups.append(int.from_bytes(digest, "little"))
         synthetic = synthetic or row.synthetic
+    if unchanged and not texts:
+        raise UserError(
+            f"{path} has no pair with two different texts (of {unchanged:,}): nothing was paraphrased; spin "
+            "longer texts, or at a higher rate"
+        )
     if not texts:
         raise UserError(f"{path} has no paragraph; give it {EITHER}")
-    return Paraphrases(
-        Examples(texts, None, labels, str(path)), np.array(groups, np.uint64), form, synthetic or None
-    )
+    examples = Examples(texts, None, labels, str(path))
+    return Paraphrases(examples, np.array(groups, np.uint64), form, synthetic or None, unchanged)
 
 
 def find_part(place: Path, part: str) -> Path | None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from limbeck.finetune.examples import Examples, overlap
 from limbeck.finetune.metrics import Array, accuracy, f1
 from limbeck.finetune.train import Finetuned
 from limbeck.tasks.glue_result import spread
@@ -81,6 +82,7 @@ def cell(
 def described(sets: Sets, words: Sequence[int]) -> dict[str, Any]:
     """What was learnt from and measured on: names, counts, fingerprints."""
     train = sets.train.examples
+    known = {count: cut(train, count) for count in words}
     return {
         "place": sets.place,
         "train": {
@@ -95,12 +97,19 @@ def described(sets: Sets, words: Sequence[int]) -> dict[str, Any]:
             "texts": len(sets.valid),
             "fingerprint": sets.valid.fingerprint,
             "overlap": sets.overlap["valid"],
+            "overlap_by_words": _overlap(known, sets.valid),
         },
-        "tests": [_described(one, sets, words) for one in sets.tests],
+        "tests": [_described(one, sets, known) for one in sets.tests],
     }
 
 
-def _described(one: EvalSet, sets: Sets, words: Sequence[int]) -> dict[str, Any]:
+def _overlap(train: Mapping[int, Examples], other: Examples) -> dict[str, int]:
+    """By length how many texts, cut to it, stand in the training set cut to it."""
+    return {str(count): overlap(known, cut(other, count)) for count, known in train.items()}
+
+
+def _described(one: EvalSet, sets: Sets, train: Mapping[int, Examples]) -> dict[str, Any]:
+    """train: its texts by the length to which they are cut."""
     counts = Counter(one.examples.labels)
     return {
         "name": one.name,
@@ -111,7 +120,8 @@ def _described(one: EvalSet, sets: Sets, words: Sequence[int]) -> dict[str, Any]
         "classes": {name: counts[name] for name in (ORIGINAL, PARAPHRASED)},
         "fingerprint": one.examples.fingerprint,
         "overlap": sets.overlap[one.name],
-        "undecidable": {str(count): undecidable(cut(one.examples, count)) for count in words},
+        "overlap_by_words": _overlap(train, one.examples),
+        "undecidable": {str(count): undecidable(cut(one.examples, count)) for count in train},
         "synthetic": one.synthetic,
     }
 
@@ -125,18 +135,28 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             found.append(f"{one['name']} is a fixed sample, {one['texts']:,} texts of {one['of']:,}.")
         if one["synthetic"] is not None:
             found.append(f"{one['name']} is synthetic: {_made(one['synthetic'])}.")
-        if one["overlap"]:
-            found.append(f"{one['overlap']:,} texts of {one['name']} stand in the training set as well.")
+        if shared := _shared(one):
+            found.append(f"Texts of {one['name']} that stand in the training set as well: {shared}.")
         if lost := {words: count for words, count in one["undecidable"].items() if count}:
-            of = ", ".join(f"{n:,} of {one['texts']:,} {_long(int(words))}" for words, n in lost.items())
+            of = _by_length(lost, one["texts"])
             found.append(f"In {one['name']} the same text stands with both labels: {of}.")
-    if data["valid"]["overlap"]:
-        found.append(f"{data['valid']['overlap']:,} validation texts stand in the training set as well.")
+    if shared := _shared(data["valid"]):
+        found.append(f"Validation texts that stand in the training set as well: {shared}.")
     if not all(one["converged"] for each in result["cells"] for one in each["baselines"].values()):
         found.append("A logistic regression ended at its number of iterations, before it converged.")
     if len(result["seeds"]) == 1:
         found.append("One seed says nothing of the spread; --seeds 0,1,2 does.")
     return found
+
+
+def _shared(one: Mapping[str, Any]) -> str:
+    """How many texts of a set stand in train, at each length at which there are some, and whole."""
+    counts = {"0": one["overlap"]} | one["overlap_by_words"]
+    return _by_length({words: count for words, count in counts.items() if count}, one["texts"])
+
+
+def _by_length(counts: Mapping[str, int], texts: int) -> str:
+    return ", ".join(f"{n:,} of {texts:,} {_long(int(words))}" for words, n in counts.items())
 
 
 def _made(synthetic: Mapping[str, Any]) -> str:

@@ -25,20 +25,28 @@ LONGEST = 1_000_000
 """Characters of a paragraph, at most: what is longer is a whole text."""
 
 Form = Literal["pairs", "labelled", "folder", "originals"]
-"""Where labels come from; `originals`: a table with `text` or `original` and neither `label` nor `spun`."""
+"""Where labels come from; `originals`: a table with `text` or `original` and neither `label` nor `spun`.
 
-EITHER = "pairs (columns 'original' and 'spun') or labelled paragraphs (columns 'text' and 'label')"
+Of `pairs` the first side is `original`, or `text` as `limbeck spin --tsv text` leaves it."""
+
+EITHER = (
+    "pairs (columns 'original' or 'text', and 'spun') or labelled paragraphs (columns 'text' and 'label')"
+)
 
 _CLASS = re.compile(r"(?:^|[-_.])(ORIG|SPUN)(?:[-_.]|$)", re.IGNORECASE)
 
 
 class Row(NamedTuple):
-    """A paragraph. group: what it belongs to; synthetic: how it was made, where a table says so."""
+    """A paragraph. group: what it belongs to; synthetic: how it was made, where a table says so.
+
+    unchanged: it stands for a pair whose sides are the same text, of which nothing can be learnt or measured.
+    """
 
     text: str
     label: str
     group: str
     synthetic: str = ""
+    unchanged: bool = False
 
 
 def open_rows(path: Path) -> tuple[Form, Iterator[Row]]:
@@ -67,8 +75,13 @@ def _form(names: Sequence[str], path: Path) -> Form:
     if "original" in names:
         return "pairs" if "spun" in names else "originals"
     if "text" in names:
-        return "labelled" if "label" in names else "originals"
-    lacking = "'original'" if "spun" in names else "'text'" if "label" in names else "'text' or 'original'"
+        if "label" in names and "spun" in names:
+            raise UserError(
+                f"{path} has 'label' and 'spun' beside 'text': is a row a labelled text or a pair? take "
+                "one of the two columns out"
+            )
+        return "pairs" if "spun" in names else "labelled" if "label" in names else "originals"
+    lacking = "'text'" if "label" in names else "'text' or 'original'"
     has = ", ".join(repr(name[:40]) for name in names[:8]) + (" and more" if len(names) > 8 else "")
     raise UserError(
         f"{path} has no column {lacking}; its header (the first line) has {has}; give it {EITHER}"
@@ -76,11 +89,10 @@ def _form(names: Sequence[str], path: Path) -> Form:
 
 
 def _table(lines: Iterator[str], names: Sequence[str], form: Form, path: Path) -> Iterator[Row]:
-    """The rows of a table; a pair is two."""
+    """The rows of a table; a pair is two, or one that is `unchanged`."""
+    columns = [names.index("original" if form != "labelled" and "original" in names else "text")]
     if form == "pairs":
-        columns = [names.index("original"), names.index("spun")]
-    else:
-        columns = [names.index("text" if form == "labelled" or "original" not in names else "original")]
+        columns.append(names.index("spun"))
     article, label, mark = (
         names.index(name) if name in names else None for name in ("article_id", "label", "synthetic")
     )
@@ -97,8 +109,12 @@ def _table(lines: Iterator[str], names: Sequence[str], form: Form, path: Path) -
         if form == "labelled":
             assert label is not None
             kinds = [_label(cells[label], where)]
+        made = "" if mark is None else cells[mark]
+        if len(set(texts)) < len(columns):
+            yield Row(texts[0], ORIGINAL, group, made, unchanged=True)
+            continue
         for text, kind in zip(texts, kinds, strict=False):
-            yield Row(text, kind, group, "" if mark is None else cells[mark])
+            yield Row(text, kind, group, made)
 
 
 def _single(text: str, where: str) -> str:

@@ -201,7 +201,10 @@ def hold_out(train: Paraphrases) -> tuple[Paraphrases, Paraphrases]:
 
 
 def _said(found: Paraphrases) -> dict[str, Any] | None:
-    return None if found.synthetic is None else {"said": found.synthetic}
+    """What a set says of how it was made; the pairs without a change as `spin_sets` counts them."""
+    if found.synthetic is None:
+        return None
+    return {"said": found.synthetic} | ({"left_out": found.unchanged} if found.unchanged else {})
 
 
 def _warn(tests: tuple[EvalSet, ...], shared: Mapping[str, int]) -> None:

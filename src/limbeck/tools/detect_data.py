@@ -19,11 +19,15 @@ from limbeck.tools.detect_text import parts, plain, words
 
 
 class Labelled(NamedTuple):
-    """Labelled texts. groups: uint64 [N], equal for texts of one article. synthetic: how made, or ""."""
+    """Labelled texts. groups: uint64 [N], equal for texts of one article. synthetic: how made, or "".
+
+    unchanged: pairs that were left out, as both sides are the same text.
+    """
 
     examples: Examples
     groups: npt.NDArray[np.uint64]
     synthetic: str = ""
+    unchanged: int = 0
 
 
 class Rows(NamedTuple):
@@ -69,7 +73,7 @@ def read_sets(
 
 def _read_set(path: Path) -> Labelled:
     found = read_paraphrases(path)
-    return Labelled(found.examples, found.groups, found.synthetic or "")
+    return Labelled(found.examples, found.groups, found.synthetic or "", found.unchanged)
 
 
 def _read_table(path: Path) -> Labelled:
@@ -97,7 +101,7 @@ def take(labelled: Labelled, most: int | None, seed: int) -> Labelled:
     order = list(range(len(labelled.examples)))
     random.Random(seed).shuffle(order)
     chosen = np.array(order[:most], np.int64)
-    return Labelled(labelled.examples.take(chosen), labelled.groups[chosen], labelled.synthetic)
+    return labelled._replace(examples=labelled.examples.take(chosen), groups=labelled.groups[chosen])
 
 
 def make_rows(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from limbeck.errors import UserError
+from limbeck.files import shown
 from limbeck.text.documents import opened
 from limbeck.tools.detect_text import Block, text_blocks, words
 from limbeck.tools.reading import decoded
@@ -19,7 +20,7 @@ KINDS = {
 
 
 class Document(NamedTuple):
-    """A file to look at: its name for people, its path, and its kind of `KINDS`."""
+    """A file to look at: its name for people, which is UTF-8, its path, and its kind of `KINDS`."""
 
     name: str
     path: Path
@@ -45,7 +46,7 @@ def find_documents(files: Sequence[Path]) -> list[Document]:
             raise UserError(
                 f"{path} is of an unknown kind; it must end in .txt, .md, .html or .pdf: convert or rename it"
             )
-        found.append(Document(str(path), path, kind))
+        found.append(Document(shown(path), path, kind))
     return found
 
 

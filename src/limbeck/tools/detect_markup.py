@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import regex
 
-from limbeck.errors import UserError
+from limbeck.tools.detect_tags import Markup, Piece
 from limbeck.tools.detect_text import LONGEST, Block, one_line
 
 _log = logging.getLogger("limbeck")
@@ -16,7 +16,11 @@ _log = logging.getLogger("limbeck")
 SECTION = 1 << 17
 """Characters of Markdown that are parsed at once, about; a section ends at a blank line."""
 
-_MOST_HELD = 1 << 24  # characters of a tag, comment or script that is not closed
+_MOST_FRONT = 200  # lines of front matter
+_SETTING = regex.compile(
+    r"""["'\w][^:]*:(\s|$)|#"""
+)  # how front matter begins, and a rule's next line does not
+_NAME_ENDS = regex.compile(r"[\s/>]")
 _FENCE = regex.compile(r"\s{0,3}(`{3,}|~{3,})")
 _PARAGRAPH = frozenset(
     """
@@ -53,8 +57,21 @@ class _Text(HTMLParser):
         found, self._found = self._found, []
         return found
 
+    def read(self, pieces: Iterable[Piece]) -> None:
+        """Reads the next pieces of the page."""
+        for piece in pieces:
+            if piece.is_tag and piece.content[1] == "/":
+                self.handle_endtag(_NAME_ENDS.split(piece.content[2:], 1)[0].lower())
+            elif piece.is_tag:
+                self.feed(piece.content)
+                self.rawdata = ""  # of a tag that the parser takes for one that goes on
+            else:
+                self.handle_data(piece.content)
+
+    def set_cdata_mode(self, elem: str, **_: object) -> None:
+        """Nothing: the content of scripts does not come here."""
+
     def finish(self) -> list[Block]:
-        self.close()
         self._flush()
         return self.take()
 
@@ -128,36 +145,31 @@ class _Text(HTMLParser):
 def html_blocks(chunks: Iterable[str], name: str) -> Iterator[Block]:
     """The blocks of a page that comes in chunks; scripts, styles, forms and what is `hidden` are left out.
 
+    The time is linear in the length of the page, whatever stands in it.
+
     Raises:
         UserError: a tag, comment or script of more than 16 million characters.
     """
-    parser = _Text()
+    markup, page = Markup(name), _Text()
     for chunk in chunks:
-        parser.feed(chunk)
-        if len(parser.rawdata) > _MOST_HELD:
-            raise UserError(
-                f"{name} has a tag, comment or script that is not closed within {_MOST_HELD:,} characters; "
-                "is it HTML?"
-            )
-        yield from parser.take()
-    yield from parser.finish()
-    if parser.left_open:
-        _log.warning(
-            "%s: <%s> is opened and never closed; what follows it is not looked at", name, parser.left_open
-        )
+        page.read(markup.feed(chunk))
+        yield from page.take()
+    page.read(markup.feed("", last=True))
+    yield from page.finish()
+    if opened := "!--" if markup.comment_is_open else page.left_open:
+        _log.warning("%s: <%s> is opened and never closed; what follows it is not looked at", name, opened)
 
 
 def html_text(fragment: str) -> list[Block]:
-    """The blocks of a piece of HTML."""
-    parser = _Text()
-    parser.feed(fragment)
-    return [*parser.take(), *parser.finish()]
+    """The blocks of a piece of HTML in Markdown."""
+    return list(html_blocks([fragment], "HTML in Markdown"))
 
 
 def markdown_blocks(chunks: Iterable[str]) -> Iterator[Block]:
     """The blocks of Markdown (CommonMark with tables) that comes in chunks, parsed section by section.
 
-    A file's opening lines between `---` (front matter) are left out.
+    A file's opening lines between `---` (front matter) are left out: settings, or a comment, up to a line
+    that closes them. Any other `---` there is a horizontal rule, and what follows it is text.
     """
     from markdown_it import MarkdownIt
 
@@ -169,13 +181,8 @@ def markdown_blocks(chunks: Iterable[str]) -> Iterator[Block]:
 def _sections(chunks: Iterable[str]) -> Iterator[str]:
     """Pieces of Markdown that end at a blank line outside fenced code, before a line that is not indented."""
     held: list[str] = []
-    size, fence, front, blank = 0, "", False, False
-    for number, line in enumerate(_lines(chunks)):
-        if front or (number == 0 and line.rstrip() == "---"):
-            front = number == 0 or line.rstrip() not in ("---", "...")
-            if front and number > 200:
-                raise UserError("the Markdown opens with `---`, and no `---` follows in 200 lines; close it")
-            continue
+    size, fence, blank = 0, "", False
+    for line in _behind_front_matter(_lines(chunks)):
         found = _FENCE.match(line)
         if fence:
             closes = found is not None and found[1].startswith(fence) and not line.strip().strip(fence[0])
@@ -190,6 +197,23 @@ def _sections(chunks: Iterable[str]) -> Iterator[str]:
         size += len(line)
         blank = not line.strip()
     yield "".join(held)
+
+
+def _behind_front_matter(lines: Iterator[str]) -> Iterator[str]:
+    held: list[str] = []
+    for line in lines:
+        held.append(line)
+        if len(held) == 1 and line.rstrip() != "---":
+            break
+        if len(held) == 2 and not _SETTING.match(line):
+            break
+        if len(held) > 2 and line.rstrip() in ("---", "..."):
+            held = []
+            break
+        if len(held) > _MOST_FRONT:
+            break
+    yield from held
+    yield from lines
 
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+from limbeck.files import shown
 from limbeck.tools.detect import Detector, Passage, Summary
 from limbeck.tools.detect_files import Document, read_blocks
 from limbeck.tools.detect_settings import said
@@ -62,7 +63,7 @@ def about(detector: Detector, source: str) -> dict[str, Any]:
     """What every output says of the detector: its name, what it was trained on, what a score is."""
     settings = detector.settings
     return {
-        "detector": source,
+        "detector": shown(source),
         "trained_on": {
             **settings.data["train"],
             "min_words": settings.min_words,

@@ -14,7 +14,8 @@ from limbeck.tools.detect_text import LONGEST, PROSE, Block, is_title, one_line,
 
 _log = logging.getLogger("limbeck")
 _ENDED = regex.compile(r"""[.!?…:]["'”’»)\]]*(?:\[\d+\])*$""")
-_PAGE_NUMBER = regex.compile(r"(?i)\W*(?:page\s*)?(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:of|/)\s*\d{1,4})?\W*")
+_ROMAN = r"(?=[ivxlc])c{0,3}(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})"  # well-formed: "civil" and "ill" are words
+_PAGE_NUMBER = regex.compile(rf"(?i)\W*(?:page\s*)?(?:\d{{1,4}}|{_ROMAN})(?:\s*(?:of|/)\s*\d{{1,4}})?\W*")
 _DIGITS = regex.compile(r"\d+")
 _ITEM = regex.compile(r"\s*(?:[•‣▪◦]|\(?\d{1,3}[.)]\s|[-–*]\s)")
 _SHORT = 0.85  # of the page's usual line: a shorter one that ends a sentence ends a paragraph
@@ -93,17 +94,27 @@ def _text(reader: Any, index: int) -> str:
 
 
 def _without_edges(lines: Sequence[str], before: tuple[str, str]) -> tuple[list[str], tuple[str, str]]:
-    """Lines without page number and running heads; and what this page's first and last line are."""
-    kept = [line for line in lines if line.strip()]
-    edges = tuple(_DIGITS.sub("#", one_line(kept[place])) if kept else "" for place in (0, -1))
-    for place in (-1, 0):
-        while kept and (
-            _PAGE_NUMBER.fullmatch(kept[place])
-            or (before[place] and _DIGITS.sub("#", one_line(kept[place])) == before[place])
-        ):
-            edge = kept.pop(place)
-            lines = [line for line in lines if line is not edge]
-    return list(lines), (edges[0], edges[1])
+    """Lines without page numbers and running heads; and what heads and ends this page, page numbers aside."""
+    kept = [number for number, line in enumerate(lines) if line.strip()]
+    foot = _without_edge(lines, kept, -1, before[1])
+    head = _without_edge(lines, kept, 0, before[0])
+    return list(lines[kept[0] : kept[-1] + 1]) if kept else [], (head, foot)
+
+
+def _without_edge(lines: Sequence[str], kept: list[int], place: int, before: str) -> str:
+    """Takes page numbers and the line `before` from an end of a page's lines; returns the line found there.
+
+    kept: which lines are left, in their order; place: 0 for their head, -1 for their foot.
+    """
+    found = None
+    while kept:
+        line = _DIGITS.sub("#", one_line(lines[kept[place]]))
+        if not _PAGE_NUMBER.fullmatch(lines[kept[place]]):
+            found = line if found is None else found
+            if line != before:
+                break
+        kept.pop(place)
+    return found or ""
 
 
 def _paragraphs(lines: Sequence[str], page: int) -> Iterator[Block]:

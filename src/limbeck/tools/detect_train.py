@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from limbeck import __version__
 from limbeck.errors import UserError
-from limbeck.files import atomic_write
+from limbeck.files import atomic_write, shown
 from limbeck.finetune.classifier import Classifier
 from limbeck.finetune.examples import Examples, overlap
 from limbeck.finetune.labels import Labels
@@ -140,7 +140,7 @@ def train_detector(
             {
                 "key": key,
                 "limbeck": __version__,
-                "init": str(model),
+                "init": shown(model),
                 "seed": settings.seed,
                 "family": done.results["model"]["family"],
                 "parameters": done.results["model"]["parameters"],
@@ -188,9 +188,14 @@ def _check_halves(first: Flags, flags: Flags, name: str) -> None:
 
 def _key(done: Finetuned, valid: Examples, min_words: int, paraphrased: str) -> str:
     """What a calibration and its figures hang on: the run, the texts, how they are measured."""
-    results = (done.folder / "results.json").read_bytes()
-    parts = [results, valid.fingerprint.encode(), str(min_words).encode(), paraphrased.encode()]
-    parts.append(str(FIGURES).encode())
+    results = {name: value for name, value in done.results.items() if name != "rows"}  # they come later
+    parts = [
+        json.dumps(results, sort_keys=True).encode(),
+        valid.fingerprint.encode(),
+        str(min_words).encode(),
+        paraphrased.encode(),
+        str(FIGURES).encode(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -248,10 +253,11 @@ def _described(labelled: Labelled, rows: Rows) -> dict[str, Any]:
     examples = labelled.examples
     sizes = np.quantile(rows.sizes, [0.0, 0.05, 0.5, 0.95, 1.0]).astype(int).tolist()
     return {
-        "file": Path(examples.name).name,
+        "file": shown(Path(examples.name).name),
         "texts": len(examples),
         "rows": len(rows.examples),
         "left_out": rows.left_out,
+        "unchanged_pairs": labelled.unchanged,
         "classes": dict(sorted(Counter(examples.labels).items())),
         "fingerprint": examples.fingerprint,
         "synthetic": labelled.synthetic or None,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from limbeck.errors import UserError
-from limbeck.files import atomic_file
+from limbeck.files import atomic_file, shown
 from limbeck.text.documents import Counts, blocks
 from limbeck.tools.reading import decoded
 from limbeck.tools.spin import Spinner, Spun
@@ -91,7 +91,7 @@ def find_texts(files: Sequence[Path], progress: Progress) -> list[Text]:
             name = "the text on stdin"
             found.append(Text(name, told(decoded(sys.stdin.buffer, name, mark=True))))
         else:
-            found.append(Text(str(file), told(_read(file, counts))))
+            found.append(Text(shown(file), told(_read(file, counts))))
     return found
 
 
