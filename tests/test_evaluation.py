@@ -289,7 +289,9 @@ def test_a_fingerprint_is_of_all_that_decides(checkpoint: Checkpoint, tmp_path: 
     found = fingerprint(folder)
     assert found == fingerprint(checkpoint("bert"))
     (folder / "README.md").write_text("A card.")
-    assert fingerprint(folder) == found
+    for stray in ("extra.json", "notes.txt", "table.data"):
+        (folder / stray).write_text("{}")
+    assert fingerprint(folder) == found, "a file that no model is read from"
     (folder / "gloss.json").write_text("{}")
     assert fingerprint(folder) != found
     assert fingerprint(checkpoint("bert", seed=7)) != found

@@ -395,6 +395,38 @@ def test_figures_of_other_weights_are_not_shown(
     assert later.left_out == ["alone: it has changed since it was measured"]
 
 
+def test_a_changed_model_takes_away_its_own_figures_alone(
+    runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    places = {}
+    for name in ("taught", "alone"):
+        places[name] = tmp_path / name
+        shutil.copytree(runs[name] / "model", places[name])
+    cost, words = (json.loads(json.dumps(tasks[name])) for name in ("cost", "mlm"))
+    cost["models"] = [cost["models"][0] | {"name": name} for name in places]
+    for one, name in zip(words["models"], places, strict=True):
+        one["name"] = name
+    known = [{"name": n, "path": str(path), "fingerprint": fingerprint(path)} for n, path in places.items()]
+    folder = evaluation(tmp_path / "eval", {"mlm": words, "cost": cost}, known)
+    before = read_sources([folder])[0]
+    (places["taught"] / "extra.json").write_text("{}")
+    assert read_sources([folder])[0] == before, "a file that no model is read from changes nothing"
+    (places["taught"] / "config.json").write_text(
+        (places["taught"] / "config.json").read_text(encoding="utf-8") + "\n"
+    )
+    later = read_sources([folder])[0]
+    for (_, rows), (result, kept) in zip(before.results, later.results, strict=True):
+        assert kept == [row for row in rows if row["model"] == "alone"]
+        assert [one["name"] for one in result["models"]] == ["alone"]
+    assert later.left_out == [
+        "taught: it has changed since it was measured; the others' masked words are those that it could be "
+        "asked as well"
+    ]
+    said = Page(write_report([folder], tmp_path / "a.html")).said
+    assert "Not measured: taught: it has changed since" in said
+    assert "Nothing measured" not in said
+
+
 def test_energy_is_shown_as_what_it_is(runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(runs["alone"], folder, ignore=shutil.ignore_patterns("checkpoints", "best"))

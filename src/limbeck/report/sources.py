@@ -96,13 +96,14 @@ def _evaluation(folder: Path) -> Source:
     models = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
     changed = {str(one.get("name")) for one in models if not is_as_measured(one)}
     tasks = [one for value in content["tasks"].values() for one in _results(value, changed)]
+    found = [_without(_with_rows(one, path), changed) for one in tasks]
     left_out = [_left_out(one) for one in content.get("left_out") or () if isinstance(one, dict)]
     return Source(
         name=folder.resolve().name,
         folder=folder,
-        results=[_with_rows(one, path) for one in tasks],
+        results=[one for one in found if one[1]],
         models=[one for one in models if one.get("name") not in changed],
-        left_out=left_out + [f"{name}: it has changed since it was measured" for name in sorted(changed)],
+        left_out=left_out + [_changed(name, tasks) for name in sorted(changed)],
         environment=content.get("environment") or {},
     )
 
@@ -118,8 +119,27 @@ def _results(value: Any, changed: set[str]) -> list[dict[str, Any]]:
         return []
     if "task" not in value:
         return [one for name, one in value.items() if isinstance(one, dict) and name not in changed]
-    names = {str(one.get("name")) for one in value.get("models") or () if isinstance(one, dict)}
-    return [] if names & changed else [value]
+    return [value]
+
+
+def _without(read: tuple[dict[str, Any], list[Row]], changed: set[str]) -> tuple[dict[str, Any], list[Row]]:
+    """A result of several models without the changed ones; rows are named by what all were measured on."""
+    result, rows = read
+    models = result.get("models")
+    if not changed or not isinstance(models, list):
+        return read
+    kept = [one for one in models if one["name"] not in changed]
+    own = [row for row in rows if row["role"] == "baseline" or row["model"] not in changed]
+    return result | {"models": kept}, own
+
+
+def _changed(name: str, results: Sequence[dict[str, Any]]) -> str:
+    """What is said of a model that is not shown."""
+    said = f"{name}: it has changed since it was measured"
+    words = [one for one in results if one.get("task") == "mlm"]
+    if any(one["name"] == name for result in words for one in result["models"]):
+        said += "; the others' masked words are those that it could be asked as well"
+    return said
 
 
 def _single(path: Path) -> Source:
