@@ -192,8 +192,11 @@ def test_text_of_files_is_escaped(runs: dict[str, Path], evaluated: Path, tmp_pa
         quoted = json.dumps(EVIL)[1:-1]
         text = text.replace('"first"', f'"{quoted}"').replace("/first", f"/{quoted}").replace("tiny", quoted)
         (evil / name).write_text(text.replace("AMD", quoted), encoding="utf-8")
-    left = {"version": 1, "metric": EVIL, "data": EVIL, "all": {"nats": 5.0}}
-    left["teachers"] = [{"name": EVIL, "without": 5.5, "usefulness": 0.5, "low": 0.4, "high": 0.6}]
+    own = json.loads((evil / "results.json").read_text())["words"]["models"][0]["weights"]
+    left = {"version": 2, "metric": EVIL, "data": EVIL, "all": {"nats": 5.0, "weights": own}}
+    left["teachers"] = [
+        {"name": EVIL, "without": 5.5, "usefulness": 0.5, "low": 0.4, "high": 0.6, "weights": EVIL}
+    ]
     (evil / "leave_one_out.json").write_text(json.dumps(left))
     results = (evaluated / "results.json").read_text(encoding="utf-8").replace('"wnli"', json.dumps(EVIL))
     (tmp_path / "eval").mkdir()
@@ -208,15 +211,25 @@ def test_usefulness_where_it_was_measured(runs: dict[str, Path], tmp_path: Path)
     folder = tmp_path / "run"
     shutil.copytree(runs["taught"], folder, ignore=shutil.ignore_patterns("checkpoints", "best", "model"))
     assert "most useful teacher" not in Page(write_report([folder], tmp_path / "a.html")).said
-    left = {"version": 1, "metric": "nats per masked word", "data": "a text", "all": {"nats": 5.0}}
+    own = json.loads((folder / "results.json").read_text())["words"]["models"][0]["weights"]
+    left = {"version": 2, "metric": "nats per masked word", "data": "a text"}
+    left["all"] = {"nats": 5.0, "weights": own}
     left["teachers"] = [
-        {"name": "first", "without": 5.25, "usefulness": 0.25, "low": 0.1, "high": 0.4},
-        {"name": "second", "without": 4.9, "usefulness": -0.1, "low": -0.2, "high": 0.0},
+        {"name": "first", "without": 5.25, "usefulness": 0.25, "low": 0.1, "high": 0.4, "weights": "1"},
+        {"name": "second", "without": 4.9, "usefulness": -0.1, "low": -0.2, "high": 0.0, "weights": "2"},
     ]
     (folder / "leave_one_out.json").write_text(json.dumps(left))
     said = Page(write_report([folder], tmp_path / "b.html")).said
     for words in ("first is the most useful teacher", "+0.250", "-0.100", "-0.200 to +0.000", "a text"):
         assert words in said, words
+    for changed, problem in (
+        ({"all": {"nats": 5.0, "weights": "another"}}, "was trained on since"),
+        ({"all": {"nats": 5.0}}, "did not say of which weights"),
+    ):
+        (folder / "leave_one_out.json").write_text(json.dumps(left | changed))
+        said = Page(write_report([folder], tmp_path / "b.html")).said
+        assert problem in said
+        assert "most useful teacher" not in said
 
 
 def test_an_unfinished_run_and_the_same_twice(runs: dict[str, Path], tmp_path: Path) -> None:

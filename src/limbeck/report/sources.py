@@ -16,6 +16,7 @@ from limbeck.tasks.rows import Row, rows_of
 RESULTS = "results.json"
 TASK_FILES = ("wsd.json", "glue.json", "paraphrase.json")
 """What `limbeck eval wsd|glue|paraphrase` leaves in its folder."""
+LEAVE_ONE_OUT = "leave_one_out.json"
 EVALUATION = "eval"
 """Of a run directory: where the evaluation of its recipe stands."""
 
@@ -26,7 +27,7 @@ class Source:
 
     results: of tasks, with their rows. models: what an evaluation measured (`name`, `path`, `fingerprint`,
     `role`). run: None for an evaluation. without: the student trained without each teacher, {} where that
-    was not done. left_out: what an evaluation could not measure, a line each.
+    was not done. left_out: what could not be measured, or was measured of other weights, a line each.
     """
 
     name: str
@@ -84,7 +85,33 @@ def _read(path: Path) -> Source:
 def _run(folder: Path) -> Source:
     run = read_run(folder)
     found = [_with_rows(run.results, folder / RESULTS)] if run.results else []
-    return Source(run.name, folder, found, run=run, without=_json(folder / "leave_one_out.json"))
+    without = _json(folder / LEAVE_ONE_OUT)
+    problem = _not_of_these(without, run) if without else None
+    if problem is not None:
+        return Source(run.name, folder, found, run=run, left_out=[problem])
+    return Source(run.name, folder, found, run=run, without=without)
+
+
+def _not_of_these(without: dict[str, Any], run: RunFiles) -> str | None:
+    """Why figures without each teacher are not of the students that are here; None where they are.
+
+    A student that is not here, its run or its results, is taken to be what it was.
+    """
+    given = without.get("teachers")
+    rows = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    measured = [(run.results, without.get("all"))]
+    measured += [(_json(run.folder / f"without-{one.get('name')}" / RESULTS), one) for one in rows]
+    again = "limbeck distill RECIPE --leave-one-out measures again"
+    for results, one in measured:
+        before = one.get("weights") if isinstance(one, dict) else None
+        if before is None:
+            return f"the use of each teacher: an earlier version did not say of which weights; {again}"
+        words = results.get("words")
+        models = words.get("models") if isinstance(words, dict) else None
+        now = models[0].get("weights") if isinstance(models, list) and models else None
+        if now is not None and now != before:
+            return f"the use of each teacher: {results.get('name')} was trained on since; {again}"
+    return None
 
 
 def _evaluation(folder: Path) -> Source:

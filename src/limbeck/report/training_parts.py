@@ -109,6 +109,8 @@ def _teachers(source: Source) -> list[Block]:
         said = f"{one.what.capitalize()} per teacher over the training: {ends}. Dotted: equal parts."
         blocks.append(Figure(one.title, said, partial(_draw_shares, one)))
     blocks += leave_one_out(source)
+    if source.left_out:
+        blocks.append(Notes([f"Not shown: {line}." for line in source.left_out]))
     if (covered := coverage_of(run)) is not None:
         if covered.bars:
             said = "; ".join(f"{name} covers {share:.1%} of the slots" for name, share, _ in covered.bars)
