@@ -89,6 +89,17 @@ def test_all_of_it_then_nothing_then_what_changed(recipe: Path) -> None:
     titles = [title for title, *_ in stages_tables(again)]
     assert titles[-2:] == ["Stages", "Report"]
 
+    # The page is of all places that belong to the runs on it, the teachers' as well.
+    shutil.copytree(home / "student" / "eval", home / "teacher" / "eval")
+    assert states(run_stages(load_recipe(recipe)))["report"] == "ran"
+    (home / "student" / "leave_one_out.json").write_text("{}")
+    assert states(run_stages(load_recipe(recipe)))["report"] == "ran"
+    (home / "teacher" / "leave_one_out.json").write_text("{}")
+    assert states(run_stages(load_recipe(recipe))) == dict(
+        zip(ALL, ("skipped", "skipped", "skipped", "ran"), strict=True)
+    )
+    assert states(run_stages(load_recipe(recipe)))["report"] == "skipped"
+
     # What comes after the training is done again when it changes.
     other = run_stages(load_recipe(recipe, ["eval.passages=16", "eval.teachers=false"]))
     assert states(other) == dict(zip(ALL, ("skipped", "skipped", "ran", "ran"), strict=True))

@@ -29,6 +29,7 @@ from limbeck.recipe import Recipe, load_recipe
 from limbeck.report.card import write_card
 from limbeck.report.html import write_page
 from limbeck.report.page import write_report
+from limbeck.report.sources import files_of
 from limbeck.run import clear_run
 from limbeck.tasks.cost_source import check_model
 
@@ -249,12 +250,9 @@ def eval_models(recipe: Recipe, folder: Path) -> tuple[list[Model], list[Json]]:
 def _report(recipe: Recipe, folder: Path) -> tuple[Json, bool]:
     """Writes what `[report]` asks for; and whether it was all there, made of the same files."""
     assert recipe.report is not None
-    names = ("results.json", "metrics.jsonl", "recipe.toml", "environment.json")
     before_it = [Path(load_recipe(one.recipe).output) for one in recipe.pretrain]
-    sources = [place / name for place in (folder, folder / FOLDER, *before_it) for name in names]
-    sources += [folder / EVAL / "results.json", folder / "leave_one_out.json"]
     digest = hashlib.sha256(f"{__version__} {recipe.report.model_dump_json()}".encode())
-    for source in sources:
+    for source in files_of([folder, *before_it]):
         digest.update(source.read_bytes() if source.is_file() else b"\0")
     made: Json = {"inputs": digest.hexdigest()[:16]}
     record = folder / REPORT

@@ -17,6 +17,10 @@ RESULTS = "results.json"
 TASK_FILES = ("wsd.json", "glue.json", "paraphrase.json")
 """What `limbeck eval wsd|glue|paraphrase` leaves in its folder."""
 LEAVE_ONE_OUT = "leave_one_out.json"
+_OF_A_RUN = (
+    *(RESULTS, "metrics.jsonl", "recipe.toml", "environment.json", "status.json", "affecting.json"),
+    LEAVE_ONE_OUT,
+)
 EVALUATION = "eval"
 """Of a run directory: where the evaluation of its recipe stands."""
 
@@ -62,6 +66,13 @@ def _places(given: Path) -> list[Path]:
     inner = [given / "gloss", given / EVALUATION]
     is_run = (given / "recipe.toml").is_file()
     return [given, *(one for one in inner if is_run and (one / RESULTS).is_file())]
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files that `read_sources` and the cards read of run directories, whether they are there or not."""
+    places = list(dict.fromkeys(place for given in paths for place in _places(given)))
+    found = [place / name for place in places for name in _OF_A_RUN]
+    return found + [one for place in places for one in sorted(place.glob(f"without-*/{RESULTS}"))]
 
 
 def _read(path: Path) -> Source:
