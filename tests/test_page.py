@@ -24,7 +24,9 @@ from limbeck.report.joined import Model, columns, covering, join
 from limbeck.report.markdown import last_part, pathless
 from limbeck.report.page import write_report
 from limbeck.report.sources import read_sources
+from limbeck.tasks.efficiency import CostSettings, measure_models
 from limbeck.tasks.fingerprint import fingerprint
+from limbeck.tasks.mlm import evaluate_files
 from limbeck.tasks.rows import COLUMNS, rows_of
 from tests.page_sources import COST, evaluation, measured, trained
 
@@ -406,6 +408,24 @@ def test_figures_of_other_weights_are_not_shown(
     later = read_sources([folder])[1]
     assert later.results == []
     assert later.left_out == ["alone: it has changed since it was measured"]
+
+
+def test_results_of_one_hub_model_are_of_one_model(
+    runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    glue, encoder = json.loads(json.dumps(tasks["glue"])), tasks["glue"]["model"]["name"]
+    senses = evaluate_files([str(runs["senses"] / "model")], tasks["mlm"]["data"]["texts"])
+    assert senses["models"][0]["weights"] == tasks["wsd"]["model"]["weights"], "with a gloss head or without"
+    cost = measure_models([encoder], CostSettings(lengths=(16,), seconds=0.01, device="cpu"))
+    glue["model"] |= {"name": "org/name"}
+    cost["models"][0] |= {"name": "org/name", "model": "org/name"}
+    paths = []
+    for name, result in (("glue", glue), ("cost", cost)):
+        paths.append(tmp_path / name / f"{name}.json")
+        paths[-1].parent.mkdir()
+        paths[-1].write_text(json.dumps(result))
+    found = [one.name for one in join(read_sources(paths)) if one.role != "baseline"]
+    assert found == ["org/name"]
 
 
 def test_a_changed_model_takes_away_its_own_figures_alone(
