@@ -484,3 +484,21 @@ def test_energy_is_shown_as_what_it_is(runs: dict[str, Path], tasks: dict[str, A
     assert "10 Wh" in Page(write_report([folder], tmp_path / "b.html")).said
     assert "10 Wh, measured by RAPL" in card.read_text(encoding="utf-8")
     assert "estimate" not in card.read_text(encoding="utf-8")
+
+
+def test_markdown_of_fine_tuning_and_glosses_says_what_they_measured(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    results = {name: json.loads((runs[name] / "results.json").read_text()) for name in runs}
+    figures = {
+        "classifier": results["classifier"]["valid"]["accuracy"],
+        "senses": results["senses"]["valid"]["f1"],
+    }
+    for name, value in figures.items():
+        text = write_report([runs[name]], tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert f"{value:.3f}" in text.split("## Learning")[0]
+        assert f"]({'<' + name}/learning.svg>)" in text
+        for false in ("Nothing has been evaluated", "No evaluation on held-out", "limbeck run recipe.toml"):
+            assert false not in text, (name, false)
+        assert ("limbeck finetune MODEL --train" in text) == (name == "classifier")
+        assert ("limbeck gloss recipe.toml" in text) == (name == "senses")

@@ -21,8 +21,8 @@ _OF_A_RUN = (
     *(RESULTS, "metrics.jsonl", "recipe.toml", "environment.json", "status.json", "affecting.json"),
     LEAVE_ONE_OUT,
 )
-EVALUATION = "eval"
-"""Of a run directory: where the evaluation of its recipe stands."""
+GLOSS, EVALUATION = "gloss", "eval"
+"""Of a run directory: where the gloss training and the evaluation of its recipe stand."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_sources(paths: Sequence[Path]) -> list[Source]:
 
 def _places(given: Path) -> list[Path]:
     """The path itself and what belongs to it."""
-    inner = [given / "gloss", given / EVALUATION]
+    inner = [given / GLOSS, given / EVALUATION]
     is_run = (given / "recipe.toml").is_file()
     return [given, *(one for one in inner if is_run and (one / RESULTS).is_file())]
 

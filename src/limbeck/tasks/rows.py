@@ -23,7 +23,10 @@ COLUMNS = (
 """The keys of a row. role: student, teacher, model or baseline. low, high: ends of a 95% interval. std: over
 `seeds` trainings. n: words, instances or texts behind the value. better: higher, lower or None. unit: nats,
 share (0 to 1), correlation (-1 to 1), error, count, bytes, ms, seconds, joules, per second. weights: digest
-of the model's weights."""
+of the encoder's weights, whatever head the task had it with."""
+
+TRAINED = "its own training"
+"""The `data` of what a training itself took."""
 
 POS = {"n": "nouns", "v": "verbs", "a": "adjectives", "r": "adverbs", "seen": "seen", "unseen": "unseen"}
 CORRELATIONS = ("matthews", "pearson", "spearman")
@@ -277,7 +280,7 @@ def _training(name: str, role: str, cost: Result | None) -> Iterator[Row]:
     )
     for metric, better, unit in wanted:
         value = (cost or {}).get(metric)
-        yield row(name, role, "run", "its own training", metric, value, better=better, unit=unit)
+        yield row(name, role, "run", TRAINED, metric, value, better=better, unit=unit)
 
 
 def _run(result: Result) -> Iterator[Row]:
