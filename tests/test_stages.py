@@ -20,6 +20,7 @@ from limbeck.pipeline import run_stages, stages
 from limbeck.pipeline.assemble import read_text
 from limbeck.pipeline.evaluation_parts import Mlm
 from limbeck.recipe import load_recipe, recipe_from
+from limbeck.report.card import CARD
 from limbeck.tables_pipeline import stages_tables
 from tests.test_bad_input import done, refused
 from tests.tiny_gloss import gloss_tables, world
@@ -181,9 +182,15 @@ def test_glosses_come_after_the_student_and_are_measured(
     section = gloss_tables(None, lexicon=str(tmp_path / "wordnet"), max_length=128)["gloss"]
     asked = {"tasks": ["mlm", "wsd"], "wsd": "valid.jsonl"}
     made = tables(student={"max_length": 128}, eval=asked) | {"gloss": section, "output": "run"}
+    made["report"] = {"page": False}
     recipe = recipe_from(made, tmp_path)
     found = run_stages(recipe)
-    assert states(found) == dict.fromkeys(("pretrain", "gloss", "eval"), "ran")
+    assert states(found) == dict.fromkeys(("pretrain", "gloss", "eval", "report"), "ran")
+    cards = [tmp_path / "run" / "model" / CARD, tmp_path / "run" / "gloss" / "model" / CARD]
+    assert [Path(path) for path in found["report"].values()] == cards
+    wsd = found["eval"]["tasks"]["wsd"]["tiny, glossed"]["sets"][0]
+    assert f"{wsd['name']} {wsd['fingerprint'][:8]}" in cards[1].read_text(encoding="utf-8")
+    assert "senses of" not in cards[0].read_text(encoding="utf-8")
     assert [model["name"] for model in found["eval"]["models"]] == ["tiny", "tiny, glossed"]
     assert list(found["eval"]["tasks"]["wsd"]) == ["tiny, glossed"]
     assert len(found["eval"]["tasks"]["mlm"]["models"]) == 2
@@ -194,7 +201,7 @@ def test_glosses_come_after_the_student_and_are_measured(
     with pytest.raises(UserError, match=r"gloss.learning_rate .* --again"):
         run_stages(changed)
     anew = run_stages(changed, again=True)
-    assert states(anew) == {"pretrain": "skipped", "gloss": "ran", "eval": "ran"}
+    assert states(anew) == {"pretrain": "skipped", "gloss": "ran", "eval": "ran", "report": "ran"}
     alone = load_recipe(tmp_path / "run" / "gloss" / "recipe.toml")
     assert (alone.text, alone.eval.tasks) == (None, None), "it does its own stage alone"
 

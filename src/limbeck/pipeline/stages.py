@@ -270,5 +270,7 @@ def _report(recipe: Recipe, folder: Path) -> tuple[Json, bool]:
         made["markdown"] = str(write_report([folder], folder / "report.md"))
     if recipe.report.card:
         made["card"] = str(write_card(folder))
+        if recipe.gloss is not None and recipe.text is not None:
+            made["card of the glossed model"] = str(write_card(folder / FOLDER))
     atomic_write(record, json.dumps(made, indent=1) + "\n")
     return {name: path for name, path in made.items() if name != "inputs"}, False

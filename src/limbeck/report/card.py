@@ -29,7 +29,7 @@ from limbeck.report.markdown import (
 )
 from limbeck.report.parts import TRAINING, heading
 from limbeck.report.runs import RunFiles, is_number, read_run
-from limbeck.report.sources import Source, read_sources
+from limbeck.report.sources import EVALUATION, GLOSS, RESULTS, Source, read_sources
 from limbeck.report.training_parts import estimates
 
 log = logging.getLogger("limbeck")
@@ -62,7 +62,8 @@ def write_card(folder: Path) -> Path:
     A card that was changed by hand, such as by a licence, is left as it is.
 
     Args:
-        folder: the run directory, with `results.json` and `model`.
+        folder: the run directory, with `results.json` and `model`; of a gloss training inside a run, the
+            run's evaluation counts as well.
 
     Returns:
         The path of the card, `model/README.md` in the run directory.
@@ -73,7 +74,7 @@ def write_card(folder: Path) -> Path:
     run = read_run(folder)
     if not run.results or not (folder / "model").is_dir():
         raise UserError(f"{folder} is not finished: it has no model or no results.json; go on with the run")
-    sources = read_sources([folder])
+    sources = read_sources([folder, *_evaluation_above(folder)])
     models = join(sources)
     own = next(place for place, one in enumerate(models) if one.run is not None and one.run.folder == folder)
     path = folder / "model" / CARD
@@ -83,6 +84,13 @@ def write_card(folder: Path) -> Path:
     text = _card(run, sources, models, own)
     atomic_write(path, f"{text}{_mark(text)}")
     return path
+
+
+def _evaluation_above(folder: Path) -> list[Path]:
+    """The evaluation of the run that a gloss training stands in, which measures both of its models."""
+    above = folder.resolve().parent
+    there = folder.resolve().name == GLOSS and (above / "recipe.toml").is_file()
+    return [above / EVALUATION] if there and (above / EVALUATION / RESULTS).is_file() else []
 
 
 def _mark(text: str) -> str:
