@@ -262,7 +262,7 @@ def test_what_is_no_source(runs: dict[str, Path], evaluated: Path, tmp_path: Pat
         write_report([evaluated], tmp_path / "report.md")
     for content, match in (
         ("{", "damaged"),
-        ("[]", "no result"),
+        ("[]", "not a table"),
         ('{"task": "chess"}', "not known"),
         ('{"task": "glue"}', "results-schema.md"),
     ):

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from limbeck.errors import UserError
+from limbeck.report.reading import read_table
 
 Points = list[tuple[float, float]]
+
+_AGAIN = "start the run again to rewrite it"
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,9 @@ def read_run(folder: Path) -> RunFiles:
         name=str(recipe.get("name") or folder.resolve().name),
         recipe=recipe,
         recipe_text=recipe_text,
-        environment=_json(folder / "environment.json"),
-        status=_json(folder / "status.json"),
-        results=_json(folder / "results.json"),
+        environment=read_table(folder / "environment.json", _AGAIN),
+        status=read_table(folder / "status.json", _AGAIN),
+        results=read_table(folder / "results.json", _AGAIN),
         training=_by_step([line for line in with_step if "loss" in line]),
         evaluations=_by_step([line for line in with_step if any(key.startswith("valid_") for key in line)]),
         final=next((line for line in reversed(lines) if line.get("kind") == "end"), {}),
@@ -151,13 +154,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}; start the run again to rewrite it") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(_text(path))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); start the run again to rewrite it") from error
-    return value if isinstance(value, dict) else {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from limbeck.errors import UserError
+from limbeck.report.reading import in_form, read_table
 from limbeck.report.runs import RunFiles, read_run
 from limbeck.tasks.fingerprint import is_as_measured
 from limbeck.tasks.rows import Row, rows_of
@@ -186,25 +186,11 @@ def _single(path: Path) -> Source:
 
 
 def _with_rows(result: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[Row]]:
-    try:
-        return result, rows_of(result)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{path} is not in the form of docs/results-schema.md ({type(error).__name__}: {error}); was it "
-            "written by another version of Limbeck, or changed?"
-        ) from error
+    return result, in_form(path, lambda: rows_of(result))
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); measure again to rewrite it") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds no result; give what `limbeck run` or `limbeck eval` wrote")
-    return value
+    return read_table(path, "measure again to rewrite it")
 
 
 def _named(sources: list[Source]) -> list[Source]:
