@@ -277,5 +277,25 @@ def test_what_is_wrong_is_one_line_before_anything_is_trained(
     says(text.replace('["mlm"]', '["wsd"]'), '"wsd" needs a model with a gloss head; add [gloss]')
     says(text.replace('recipe = "teacher.toml"', "recipe = 3"), "[[pretrain]] number 1 recipe = 3: must be")
     says(text.replace("page = true", "pages = true"), "did you mean page?")
+    says(text.replace('model = "./teacher/model"', 'model = "./nowhere"'), "nowhere")
+    glosses = '\n[gloss]\ntrain = ["./nothing.jsonl"]\nvalid = ["./nothing.jsonl"]\nepochs = 1\n'
+    says(text + glosses, "nothing.jsonl")
+
+    # Of the recipes that come first as well, and of those before them, though others could be trained first.
+    teacher = (home / "teacher.toml").read_text(encoding="utf-8")
+    second = teacher.replace('output = "teacher"', 'output = "second"')
+    first = '[[pretrain]]\nrecipe = "teacher.toml"\n'
+    for changed, said in (
+        (second.replace("[eval]", '[eval]\ntasks = ["glue"]'), "no GLUE data"),
+        (second.replace("[eval]", '[eval]\ntasks = ["cost"]\nbeside = ["./nobody"]'), "nobody"),
+        (second.replace("valid.txt", "no-such.txt"), "text.valid: there is no"),
+        (second + glosses, "nothing.jsonl"),
+        (f'{second.split("[text]")[0]}[[pretrain]]\nrecipe = "third.toml"\n[text]{second.split("[text]")[1]}',
+         "third.toml"),
+    ):  # fmt: skip
+        assert changed != second
+        (home / "second.toml").write_text(changed, encoding="utf-8")
+        says(text.replace(first, f'{first}[[pretrain]]\nrecipe = "second.toml"\n'), said)
+        assert not (home / "second").exists()
     recipe.write_text(text, encoding="utf-8")
     assert "is not trained yet" in refused("check", recipe)
