@@ -137,6 +137,17 @@ def test_masked_words_are_measured_on_text_as_the_recipe_reads_it(tmp_path: Path
     assert (measured.fingerprint, len(measured)) == (valid.fingerprint, len(valid))
 
 
+def test_the_size_of_paraphrase_detection_is_the_recipes(tmp_path: Path) -> None:
+    asked = {"tasks": ["paraphrase"], "sizes": [16], "words": [0, 4], "test_limit": 9}
+    settings = stages.eval_settings(tiny_recipe(tmp_path, text={"words": 24}, eval=asked))
+    assert (settings.sizes, settings.first, settings.test_limit, settings.words) == ((16,), (0, 4), 9, 24)
+    plain = stages.eval_settings(tiny_recipe(tmp_path, eval={"tasks": ["paraphrase"]}))
+    assert (plain.sizes, plain.first, plain.test_limit) == ((), None, None)
+    for wrong, said in (({"words": [-1]}, r"\[eval\] words"), ({"test_limit": 0}, r"\[eval\] test_limit")):
+        with pytest.raises(UserError, match=said):
+            tiny_recipe(tmp_path, eval=asked | wrong)
+
+
 def test_recipes_that_write_one_run_and_models_that_are_not_there(recipe: Path) -> None:
     text = recipe.read_text(encoding="utf-8")
     shutil.copy(recipe.parent / "teacher.toml", recipe.parent / "copy.toml")

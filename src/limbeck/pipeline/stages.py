@@ -182,6 +182,8 @@ def eval_settings(recipe: Recipe) -> EvaluationSettings:
         glue_tasks=tuple(section.glue_tasks or ()),
         paraphrase=section.paraphrase,
         sizes=tuple(section.sizes or ()),
+        first=section.words,
+        test_limit=section.test_limit,
         seeds=tuple(section.seeds),
         epochs=section.epochs,
         lengths=tuple(section.lengths),
