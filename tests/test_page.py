@@ -195,7 +195,7 @@ def test_text_of_files_is_escaped(runs: dict[str, Path], evaluated: Path, tmp_pa
         text = text.replace('"first"', f'"{quoted}"').replace("/first", f"/{quoted}").replace("tiny", quoted)
         (evil / name).write_text(text.replace("AMD", quoted), encoding="utf-8")
     own = json.loads((evil / "results.json").read_text())["words"]["models"][0]["weights"]
-    left = {"version": 2, "metric": EVIL, "data": EVIL, "all": {"nats": 5.0, "weights": own}}
+    left = {"version": 2, "metric": EVIL, "data": {"texts": [EVIL]}, "all": {"nats": 5.0, "weights": own}}
     left["teachers"] = [
         {"name": EVIL, "without": 5.5, "usefulness": 0.5, "low": 0.4, "high": 0.6, "weights": EVIL}
     ]
@@ -214,7 +214,8 @@ def test_usefulness_where_it_was_measured(runs: dict[str, Path], tmp_path: Path)
     shutil.copytree(runs["taught"], folder, ignore=shutil.ignore_patterns("checkpoints", "best", "model"))
     assert "most useful teacher" not in Page(write_report([folder], tmp_path / "a.html")).said
     own = json.loads((folder / "results.json").read_text())["words"]["models"][0]["weights"]
-    left = {"version": 2, "metric": "nats per masked word", "data": "a text"}
+    data = {"texts": ["/home/somebody/held out.txt"], "fingerprint": "0123456789abcdef"}
+    left = {"version": 2, "metric": "nats per masked word", "data": data | {"passages": 1024, "words": 9876}}
     left["all"] = {"nats": 5.0, "weights": own}
     left["teachers"] = [
         {"name": "first", "without": 5.25, "usefulness": 0.25, "low": 0.1, "high": 0.4, "weights": "1"},
@@ -222,8 +223,11 @@ def test_usefulness_where_it_was_measured(runs: dict[str, Path], tmp_path: Path)
     ]
     (folder / "leave_one_out.json").write_text(json.dumps(left))
     said = Page(write_report([folder], tmp_path / "b.html")).said
-    for words in ("first is the most useful teacher", "+0.250", "-0.100", "-0.200 to +0.000", "a text"):
+    for words in ("first is the most useful teacher", "+0.250", "-0.100", "-0.200 to +0.000"):
         assert words in said, words
+    assert "Measured on: 9,876 words of 1,024 passages of held out.txt (01234567)." in said
+    for private in ("{'texts'", "/home"):
+        assert private not in said.split("Measured on:")[1][:200]
     for changed, problem in (
         ({"all": {"nats": 5.0, "weights": "another"}}, "was trained on since"),
         ({"all": {"nats": 5.0}}, "did not say of which weights"),
@@ -500,5 +504,8 @@ def test_markdown_of_fine_tuning_and_glosses_says_what_they_measured(
         assert f"]({'<' + name}/learning.svg>)" in text
         for false in ("Nothing has been evaluated", "No evaluation on held-out", "limbeck run recipe.toml"):
             assert false not in text, (name, false)
+        assert not re.search(r"\b[01] (pairs|scores)\b", text), "yes and no are no counts"
+        card = (runs[name] / "model" / "README.md").read_text(encoding="utf-8")
+        assert not re.search(r"\b[01] (pairs|scores)\b", card)
         assert ("limbeck finetune MODEL --train" in text) == (name == "classifier")
         assert ("limbeck gloss recipe.toml" in text) == (name == "senses")

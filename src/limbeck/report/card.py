@@ -28,7 +28,7 @@ from limbeck.report.markdown import (
     table,
 )
 from limbeck.report.parts import TRAINING, heading
-from limbeck.report.runs import RunFiles, is_number, read_run
+from limbeck.report.runs import RunFiles, is_number, is_whole, read_run
 from limbeck.report.sources import EVALUATION, GLOSS, RESULTS, Source, read_sources
 from limbeck.report.training_parts import estimates
 
@@ -185,7 +185,7 @@ def _training_data(run: RunFiles) -> str:
         data = run.section("text" if run.kind == "student" else "data").get(kind)
         data = run.results.get(kind) if run.kind == "gloss" else data
         known = data if isinstance(data, dict) else {}
-        numbers = [f"{count(v)} {k.replace('_', ' ')}" for k, v in known.items() if isinstance(v, int)]
+        numbers = [f"{count(v)} {k.replace('_', ' ')}" for k, v in known.items() if is_whole(v)]
         rows.append([kind, named or None, ", ".join(numbers), known.get("fingerprint")])
     overlap = run.section("text").get("overlap")
     said = f"\n\n{count(overlap)} held-out passages stand in the training text as well." if overlap else ""

@@ -10,7 +10,7 @@ from typing import Any
 from limbeck.report.figures import Curve
 from limbeck.report.markdown import NONE, count, duration, fixed, memory, share
 from limbeck.report.measured import best_comparison, students, teachers
-from limbeck.report.runs import RunFiles, is_number
+from limbeck.report.runs import RunFiles, is_number, is_whole
 
 WORD = "nats per masked word"
 PIECE = "nats per masked piece"
@@ -257,7 +257,7 @@ def _data(run: RunFiles, kind: str) -> str:
         data = run.results.get(kind)
     if not isinstance(data, dict):
         return NONE
-    counts = [(name, value) for name, value in data.items() if isinstance(value, int)]
+    counts = [(name, value) for name, value in data.items() if is_whole(value)]
     return ", ".join(f"{value:,} {name}" for name, value in counts if not name.startswith("best_")) or NONE
 
 

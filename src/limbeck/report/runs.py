@@ -86,6 +86,11 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """True for an int, not for a bool."""
+    return is_number(value) and isinstance(value, int)
+
+
 def read_run(folder: Path) -> RunFiles:
     """Reads `recipe.toml`, `environment.json`, `status.json`, `results.json` and `metrics.jsonl`.
 
