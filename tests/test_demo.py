@@ -49,6 +49,7 @@ def test_the_demo_measures_all_it_shows(tmp_path: Path) -> None:
         assert words in said, words
     evaluation = json.loads((tmp_path / "eval" / "results.json").read_text(encoding="utf-8"))
     assert evaluation["tasks"]["mlm"] == result["words"]["all"]
+    assert [evaluation[name] for name in ("left_out", "kept", "settings")] == [[], {}, {}]
     assert {row["model"] for row in evaluation["rows"] if row["task"] == "cost"} == {
         "student",
         "nouns",

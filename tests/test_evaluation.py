@@ -31,6 +31,7 @@ from limbeck.tasks.fingerprint import fingerprint
 from limbeck.tasks.rows import COLUMNS
 from tests.test_bad_input import invoke, refused
 from tests.test_glue import write_wnli
+from tests.test_paraphrase import write_pairs
 from tests.tiny_gloss import settings as gloss_settings
 from tests.tiny_gloss import world
 from tests.tiny_recipes import read_json, write_text
@@ -289,7 +290,9 @@ def test_a_fingerprint_is_of_all_that_decides(checkpoint: Checkpoint, tmp_path: 
     found = fingerprint(folder)
     assert found == fingerprint(checkpoint("bert"))
     (folder / "README.md").write_text("A card.")
-    assert fingerprint(folder) == found
+    for stray in ("extra.json", "notes.txt", "table.data"):
+        (folder / stray).write_text("{}")
+    assert fingerprint(folder) == found, "a file that no model is read from"
     (folder / "gloss.json").write_text("{}")
     assert fingerprint(folder) != found
     assert fingerprint(checkpoint("bert", seed=7)) != found
@@ -320,6 +323,23 @@ def test_settings_of_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
     (tmp_path / "text").mkdir()
     monkeypatch.setenv("LIMBECK_DATA", str(tmp_path))
     assert default_texts() == (str(tmp_path / "text"),)
+
+
+def test_paraphrase_is_as_large_as_it_is_asked(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paraphrase, "LEAST_STEPS", 2)
+    for part, (count, seed) in {"train": (24, 1), "valid": (8, 2), "test": (8, 3)}.items():
+        write_pairs(tmp_path / "data" / f"tiny.{part}.tsv", count, seed)
+    ask = [str(checkpoint("bert")), "--tasks", "paraphrase", "--paraphrase-data", str(tmp_path / "data")]
+    ask += ["--output", str(tmp_path / "eval"), "--device", "cpu", "--epochs", "0.1", "--json"]
+    ran = CliRunner().invoke(app, ["eval", *ask, "--sizes", "16", "--words", "2", "--test-limit", "6"])
+    assert ran.exit_code == 0, ran.stderr
+    (result,) = json.loads(ran.stdout)["tasks"]["paraphrase"].values()
+    assert [(cell["size"], cell["words"]) for cell in result["cells"]] == [(16, 2)]
+    assert [(one["name"], one["texts"]) for one in result["data"]["tests"]] == [("test-sample-6", 6)]
+    assert "words must be one or more different numbers" in refused("eval", *ask, "--words", "2,2")
+    assert invoke("eval", *ask, "--test-limit", "0").exit_code == 2
 
 
 def test_what_is_missing_is_told_and_nothing_is_made_up(

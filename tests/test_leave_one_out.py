@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import UserError
-from limbeck.pipeline import leave_one_out
+from limbeck.pipeline import leave_one_out, run
 from limbeck.pipeline.leave_one_out import without
 from limbeck.recipe import affecting
+from limbeck.report.sources import read_sources
 from limbeck.tasks.mlm import evaluate_files
 from tests.test_bad_input import done, refused
 from tests.tiny_recipes import read_json, tiny_recipe, write_text, written_recipe
@@ -32,7 +33,7 @@ def test_each_teacher_is_left_out_once(teachers: dict[str, Path], tmp_path: Path
     recipe = tiny_recipe(tmp_path, teachers)
     result = leave_one_out(recipe, tmp_path / "run")
     assert result == read_json(tmp_path / "run" / "leave_one_out.json")
-    assert (result["version"], result["metric"]) == (1, "nats per masked word")
+    assert (result["version"], result["metric"]) == (2, "nats per masked word")
     assert [one["name"] for one in result["teachers"]] == ["one", "two"]
     for one in result["teachers"]:
         assert one["usefulness"] == pytest.approx(one["without"] - result["all"]["nats"])
@@ -51,10 +52,18 @@ def test_each_teacher_is_left_out_once(teachers: dict[str, Path], tmp_path: Path
     assert result["all"]["nats"] == pytest.approx(direct["models"][0]["all_words"]["nats"])
     paired = direct["differences"][1]["all_words"]
     assert result["teachers"][1]["usefulness"] == pytest.approx(paired["nats"])
+    measured = [result["all"], *result["teachers"]]
+    assert [one["weights"] for one in measured] == [model["weights"] for model in direct["models"]]
+    assert read_sources([tmp_path / "run"])[0].without == result
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
     assert len(written) == 3
     assert leave_one_out(recipe, tmp_path / "run") == result
     assert {path: path.stat().st_mtime_ns for path in written} == written, "nothing is trained again"
+    more = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": 8})})
+    run(more, tmp_path / "run", extend=True)
+    later = read_sources([tmp_path / "run"])[0]
+    assert later.without == {}
+    assert "was trained on since" in later.left_out[0], "they are figures of the student before"
 
 
 def test_a_student_keeps_what_it_took_from_the_teacher_left_out(

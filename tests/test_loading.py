@@ -13,8 +13,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from limbeck.errors import UserError
-from limbeck.teachers.masked_lm import load_masked_lm, load_tokenizer
-from tests.models import make_config, make_tokenizer
+from limbeck.finetune.classifier import Classifier
+from limbeck.finetune.labels import Labels
+from limbeck.tasks.cost_model import load
+from limbeck.teachers.masked_lm import encoder_digest, load_masked_lm, load_tokenizer
+from tests.models import FAMILIES, make_config, make_tokenizer
 
 Checkpoint = Callable[..., Path]
 
@@ -194,3 +197,17 @@ def test_refuses_what_is_no_model(spoilt: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
 def test_refuses_devices(checkpoint: Checkpoint, device: str) -> None:
     assert device in refusal(checkpoint("bert"), device=device)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_has_one_digest_whatever_head_it_is_read_with(
+    family: str, checkpoint: Callable[..., Path]
+) -> None:
+    model = checkpoint(family, seed=3)
+    masked, _, _ = load_masked_lm(model)
+    tuned = Classifier.start(str(model), Labels(("no", "yes")), max_length=32, seed=5)
+    measured = load(str(model), device=torch.device("cpu"))
+    assert tuned.fresh, "its head is random, and not part of what it was"
+    assert encoder_digest(masked.model) == tuned.encoder_read == measured.digest
+    other, _, _ = load_masked_lm(checkpoint(family, seed=4))
+    assert encoder_digest(other.model) != measured.digest

@@ -24,7 +24,9 @@ from limbeck.report.joined import Model, columns, covering, join
 from limbeck.report.markdown import last_part, pathless
 from limbeck.report.page import write_report
 from limbeck.report.sources import read_sources
+from limbeck.tasks.efficiency import CostSettings, measure_models
 from limbeck.tasks.fingerprint import fingerprint
+from limbeck.tasks.mlm import evaluate_files
 from limbeck.tasks.rows import COLUMNS, rows_of
 from tests.page_sources import COST, evaluation, measured, trained
 
@@ -192,8 +194,11 @@ def test_text_of_files_is_escaped(runs: dict[str, Path], evaluated: Path, tmp_pa
         quoted = json.dumps(EVIL)[1:-1]
         text = text.replace('"first"', f'"{quoted}"').replace("/first", f"/{quoted}").replace("tiny", quoted)
         (evil / name).write_text(text.replace("AMD", quoted), encoding="utf-8")
-    left = {"version": 1, "metric": EVIL, "data": EVIL, "all": {"nats": 5.0}}
-    left["teachers"] = [{"name": EVIL, "without": 5.5, "usefulness": 0.5, "low": 0.4, "high": 0.6}]
+    own = json.loads((evil / "results.json").read_text())["words"]["models"][0]["weights"]
+    left = {"version": 2, "metric": EVIL, "data": {"texts": [EVIL]}, "all": {"nats": 5.0, "weights": own}}
+    left["teachers"] = [
+        {"name": EVIL, "without": 5.5, "usefulness": 0.5, "low": 0.4, "high": 0.6, "weights": EVIL}
+    ]
     (evil / "leave_one_out.json").write_text(json.dumps(left))
     results = (evaluated / "results.json").read_text(encoding="utf-8").replace('"wnli"', json.dumps(EVIL))
     (tmp_path / "eval").mkdir()
@@ -208,15 +213,29 @@ def test_usefulness_where_it_was_measured(runs: dict[str, Path], tmp_path: Path)
     folder = tmp_path / "run"
     shutil.copytree(runs["taught"], folder, ignore=shutil.ignore_patterns("checkpoints", "best", "model"))
     assert "most useful teacher" not in Page(write_report([folder], tmp_path / "a.html")).said
-    left = {"version": 1, "metric": "nats per masked word", "data": "a text", "all": {"nats": 5.0}}
+    own = json.loads((folder / "results.json").read_text())["words"]["models"][0]["weights"]
+    data = {"texts": ["/home/somebody/held out.txt"], "fingerprint": "0123456789abcdef"}
+    left = {"version": 2, "metric": "nats per masked word", "data": data | {"passages": 1024, "words": 9876}}
+    left["all"] = {"nats": 5.0, "weights": own}
     left["teachers"] = [
-        {"name": "first", "without": 5.25, "usefulness": 0.25, "low": 0.1, "high": 0.4},
-        {"name": "second", "without": 4.9, "usefulness": -0.1, "low": -0.2, "high": 0.0},
+        {"name": "first", "without": 5.25, "usefulness": 0.25, "low": 0.1, "high": 0.4, "weights": "1"},
+        {"name": "second", "without": 4.9, "usefulness": -0.1, "low": -0.2, "high": 0.0, "weights": "2"},
     ]
     (folder / "leave_one_out.json").write_text(json.dumps(left))
     said = Page(write_report([folder], tmp_path / "b.html")).said
-    for words in ("first is the most useful teacher", "+0.250", "-0.100", "-0.200 to +0.000", "a text"):
+    for words in ("first is the most useful teacher", "+0.250", "-0.100", "-0.200 to +0.000"):
         assert words in said, words
+    assert "Measured on: 9,876 words of 1,024 passages of held out.txt (01234567)." in said
+    for private in ("{'texts'", "/home"):
+        assert private not in said.split("Measured on:")[1][:200]
+    for changed, problem in (
+        ({"all": {"nats": 5.0, "weights": "another"}}, "was trained on since"),
+        ({"all": {"nats": 5.0}}, "did not say of which weights"),
+    ):
+        (folder / "leave_one_out.json").write_text(json.dumps(left | changed))
+        said = Page(write_report([folder], tmp_path / "b.html")).said
+        assert problem in said
+        assert "most useful teacher" not in said
 
 
 def test_an_unfinished_run_and_the_same_twice(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -247,7 +266,7 @@ def test_what_is_no_source(runs: dict[str, Path], evaluated: Path, tmp_path: Pat
         write_report([evaluated], tmp_path / "report.md")
     for content, match in (
         ("{", "damaged"),
-        ("[]", "no result"),
+        ("[]", "not a table"),
         ('{"task": "chess"}', "not known"),
         ('{"task": "glue"}', "results-schema.md"),
     ):
@@ -395,6 +414,56 @@ def test_figures_of_other_weights_are_not_shown(
     assert later.left_out == ["alone: it has changed since it was measured"]
 
 
+def test_results_of_one_hub_model_are_of_one_model(
+    runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    glue, encoder = json.loads(json.dumps(tasks["glue"])), tasks["glue"]["model"]["name"]
+    senses = evaluate_files([str(runs["senses"] / "model")], tasks["mlm"]["data"]["texts"])
+    assert senses["models"][0]["weights"] == tasks["wsd"]["model"]["weights"], "with a gloss head or without"
+    cost = measure_models([encoder], CostSettings(lengths=(16,), seconds=0.01, device="cpu"))
+    glue["model"] |= {"name": "org/name"}
+    cost["models"][0] |= {"name": "org/name", "model": "org/name"}
+    paths = []
+    for name, result in (("glue", glue), ("cost", cost)):
+        paths.append(tmp_path / name / f"{name}.json")
+        paths[-1].parent.mkdir()
+        paths[-1].write_text(json.dumps(result))
+    found = [one.name for one in join(read_sources(paths)) if one.role != "baseline"]
+    assert found == ["org/name"]
+
+
+def test_a_changed_model_takes_away_its_own_figures_alone(
+    runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    places = {}
+    for name in ("taught", "alone"):
+        places[name] = tmp_path / name
+        shutil.copytree(runs[name] / "model", places[name])
+    cost, words = (json.loads(json.dumps(tasks[name])) for name in ("cost", "mlm"))
+    cost["models"] = [cost["models"][0] | {"name": name} for name in places]
+    for one, name in zip(words["models"], places, strict=True):
+        one["name"] = name
+    known = [{"name": n, "path": str(path), "fingerprint": fingerprint(path)} for n, path in places.items()]
+    folder = evaluation(tmp_path / "eval", {"mlm": words, "cost": cost}, known)
+    before = read_sources([folder])[0]
+    (places["taught"] / "extra.json").write_text("{}")
+    assert read_sources([folder])[0] == before, "a file that no model is read from changes nothing"
+    (places["taught"] / "config.json").write_text(
+        (places["taught"] / "config.json").read_text(encoding="utf-8") + "\n"
+    )
+    later = read_sources([folder])[0]
+    for (_, rows), (result, kept) in zip(before.results, later.results, strict=True):
+        assert kept == [row for row in rows if row["model"] == "alone"]
+        assert [one["name"] for one in result["models"]] == ["alone"]
+    assert later.left_out == [
+        "taught: it has changed since it was measured; the others' masked words are those that it could be "
+        "asked as well"
+    ]
+    said = Page(write_report([folder], tmp_path / "a.html")).said
+    assert "Not measured: taught: it has changed since" in said
+    assert "Nothing measured" not in said
+
+
 def test_energy_is_shown_as_what_it_is(runs: dict[str, Path], tasks: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(runs["alone"], folder, ignore=shutil.ignore_patterns("checkpoints", "best"))
@@ -419,3 +488,24 @@ def test_energy_is_shown_as_what_it_is(runs: dict[str, Path], tasks: dict[str, A
     assert "10 Wh" in Page(write_report([folder], tmp_path / "b.html")).said
     assert "10 Wh, measured by RAPL" in card.read_text(encoding="utf-8")
     assert "estimate" not in card.read_text(encoding="utf-8")
+
+
+def test_markdown_of_fine_tuning_and_glosses_says_what_they_measured(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    results = {name: json.loads((runs[name] / "results.json").read_text()) for name in runs}
+    figures = {
+        "classifier": results["classifier"]["valid"]["accuracy"],
+        "senses": results["senses"]["valid"]["f1"],
+    }
+    for name, value in figures.items():
+        text = write_report([runs[name]], tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert f"{value:.3f}" in text.split("## Learning")[0]
+        assert f"]({'<' + name}/learning.svg>)" in text
+        for false in ("Nothing has been evaluated", "No evaluation on held-out", "limbeck run recipe.toml"):
+            assert false not in text, (name, false)
+        assert not re.search(r"\b[01] (pairs|scores)\b", text), "yes and no are no counts"
+        card = (runs[name] / "model" / "README.md").read_text(encoding="utf-8")
+        assert not re.search(r"\b[01] (pairs|scores)\b", card)
+        assert ("limbeck finetune MODEL --train" in text) == (name == "classifier")
+        assert ("limbeck gloss recipe.toml" in text) == (name == "senses")

@@ -195,6 +195,54 @@ def test_evaluated_on_one_text_the_difference_is_paired(runs: Path, tmp_path: Pa
     assert not any(row["data"].endswith("paired") for row in compare(*places)["results"])
 
 
+def test_two_evaluations_of_one_name_have_an_interval(runs: Path, tmp_path: Path) -> None:
+    write_text(tmp_path)
+    text = str(tmp_path / "valid.txt")
+    settings = EvaluationSettings(tasks=("mlm",), texts=(text,), device="cpu")
+    models = [str(runs / place / "model") for place in ("a", "more/b")]
+    for folder, path in zip(("one", "two"), models, strict=True):
+        measured = [named_model("mine", path), named_model(path, path), named_model("same", models[0])]
+        evaluate(measured, settings, tmp_path / folder)
+    found = compare(tmp_path / "one", tmp_path / "two")
+    rows = [row for row in found["results"] if row["data"].endswith("of both, paired")]
+    assert [(row["model"], row["metric"]) for row in rows] == [
+        (name, metric) for name in ("mine", "same") for metric in ("nats per masked word", "accuracy")
+    ]
+    direct = evaluate_files(models, [text], device="cpu")["differences"][0]["all_words"]
+    assert rows[0]["difference"] == pytest.approx(direct["nats"])
+    assert [rows[0]["low"], rows[0]["high"]] == pytest.approx(direct["nats_interval"])
+    assert [rows[2][part] for part in ("difference", "low", "high")] == [0, 0, 0]
+
+
+def test_results_of_another_form_are_one_line(runs: Path, tmp_path: Path) -> None:
+    write_text(tmp_path)
+    settings = EvaluationSettings(tasks=("mlm",), texts=(str(tmp_path / "valid.txt"),), device="cpu")
+    evaluate([named_model("mine", str(runs / "a" / "model"))], settings, tmp_path / "one")
+    whole = read_json(tmp_path / "one" / "results.json")
+    (tmp_path / "two").mkdir()
+    for changed in (
+        {"models": [{"name": "mine"}]},
+        {"models": 3},
+        {"rows": [{"model": "mine"}]},
+        {"rows": None},
+        {"settings": []},
+        {"tasks": {"mlm": {"models": []}}},
+        {"tasks": []},
+    ):
+        (tmp_path / "two" / "results.json").write_text(json.dumps(whole | changed))
+        said = refused("diff", tmp_path / "one", tmp_path / "two")
+        assert f"{tmp_path / 'two' / 'results.json'} is not in the form of docs/results-schema.md" in said
+    b = runs / "more" / "b"
+    results = read_json(b / "results.json")
+    for words in ({"models": [{}]}, 3):
+        (b / "results.json").write_text(json.dumps(results | {"words": words}))
+        assert "is not in the form of docs/results-schema.md" in refused("diff", runs / "a", b)
+    (b / "results.json").write_text(json.dumps(results))
+    (b / "eval").mkdir()
+    (b / "eval" / "results.json").write_text('{"kind": "evaluation", "tasks": {"mlm": {"data": 1}}}')
+    assert "is not in the form of docs/results-schema.md" in refused("diff", runs / "a", b)
+
+
 def test_what_is_refused(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     a = runs / "a"

@@ -20,6 +20,7 @@ from limbeck.pipeline import run_stages, stages
 from limbeck.pipeline.assemble import read_text
 from limbeck.pipeline.evaluation_parts import Mlm
 from limbeck.recipe import load_recipe, recipe_from
+from limbeck.report.card import CARD
 from limbeck.tables_pipeline import stages_tables
 from tests.test_bad_input import done, refused
 from tests.tiny_gloss import gloss_tables, world
@@ -89,6 +90,17 @@ def test_all_of_it_then_nothing_then_what_changed(recipe: Path) -> None:
     titles = [title for title, *_ in stages_tables(again)]
     assert titles[-2:] == ["Stages", "Report"]
 
+    # The page is of all places that belong to the runs on it, the teachers' as well.
+    shutil.copytree(home / "student" / "eval", home / "teacher" / "eval")
+    assert states(run_stages(load_recipe(recipe)))["report"] == "ran"
+    (home / "student" / "leave_one_out.json").write_text("{}")
+    assert states(run_stages(load_recipe(recipe)))["report"] == "ran"
+    (home / "teacher" / "leave_one_out.json").write_text("{}")
+    assert states(run_stages(load_recipe(recipe))) == dict(
+        zip(ALL, ("skipped", "skipped", "skipped", "ran"), strict=True)
+    )
+    assert states(run_stages(load_recipe(recipe)))["report"] == "skipped"
+
     # What comes after the training is done again when it changes.
     other = run_stages(load_recipe(recipe, ["eval.passages=16", "eval.teachers=false"]))
     assert states(other) == dict(zip(ALL, ("skipped", "skipped", "ran", "ran"), strict=True))
@@ -123,6 +135,17 @@ def test_masked_words_are_measured_on_text_as_the_recipe_reads_it(tmp_path: Path
     assert valid.stats.too_short > 0
     measured = Mlm(stages.eval_settings(recipe), None).corpus
     assert (measured.fingerprint, len(measured)) == (valid.fingerprint, len(valid))
+
+
+def test_the_size_of_paraphrase_detection_is_the_recipes(tmp_path: Path) -> None:
+    asked = {"tasks": ["paraphrase"], "sizes": [16], "words": [0, 4], "test_limit": 9}
+    settings = stages.eval_settings(tiny_recipe(tmp_path, text={"words": 24}, eval=asked))
+    assert (settings.sizes, settings.first, settings.test_limit, settings.words) == ((16,), (0, 4), 9, 24)
+    plain = stages.eval_settings(tiny_recipe(tmp_path, eval={"tasks": ["paraphrase"]}))
+    assert (plain.sizes, plain.first, plain.test_limit) == ((), None, None)
+    for wrong, said in (({"words": [-1]}, r"\[eval\] words"), ({"test_limit": 0}, r"\[eval\] test_limit")):
+        with pytest.raises(UserError, match=said):
+            tiny_recipe(tmp_path, eval=asked | wrong)
 
 
 def test_recipes_that_write_one_run_and_models_that_are_not_there(recipe: Path) -> None:
@@ -170,9 +193,15 @@ def test_glosses_come_after_the_student_and_are_measured(
     section = gloss_tables(None, lexicon=str(tmp_path / "wordnet"), max_length=128)["gloss"]
     asked = {"tasks": ["mlm", "wsd"], "wsd": "valid.jsonl"}
     made = tables(student={"max_length": 128}, eval=asked) | {"gloss": section, "output": "run"}
+    made["report"] = {"page": False}
     recipe = recipe_from(made, tmp_path)
     found = run_stages(recipe)
-    assert states(found) == dict.fromkeys(("pretrain", "gloss", "eval"), "ran")
+    assert states(found) == dict.fromkeys(("pretrain", "gloss", "eval", "report"), "ran")
+    cards = [tmp_path / "run" / "model" / CARD, tmp_path / "run" / "gloss" / "model" / CARD]
+    assert [Path(path) for path in found["report"].values()] == cards
+    wsd = found["eval"]["tasks"]["wsd"]["tiny, glossed"]["sets"][0]
+    assert f"{wsd['name']} {wsd['fingerprint'][:8]}" in cards[1].read_text(encoding="utf-8")
+    assert "senses of" not in cards[0].read_text(encoding="utf-8")
     assert [model["name"] for model in found["eval"]["models"]] == ["tiny", "tiny, glossed"]
     assert list(found["eval"]["tasks"]["wsd"]) == ["tiny, glossed"]
     assert len(found["eval"]["tasks"]["mlm"]["models"]) == 2
@@ -183,7 +212,7 @@ def test_glosses_come_after_the_student_and_are_measured(
     with pytest.raises(UserError, match=r"gloss.learning_rate .* --again"):
         run_stages(changed)
     anew = run_stages(changed, again=True)
-    assert states(anew) == {"pretrain": "skipped", "gloss": "ran", "eval": "ran"}
+    assert states(anew) == {"pretrain": "skipped", "gloss": "ran", "eval": "ran", "report": "ran"}
     alone = load_recipe(tmp_path / "run" / "gloss" / "recipe.toml")
     assert (alone.text, alone.eval.tasks) == (None, None), "it does its own stage alone"
 
@@ -259,5 +288,25 @@ def test_what_is_wrong_is_one_line_before_anything_is_trained(
     says(text.replace('["mlm"]', '["wsd"]'), '"wsd" needs a model with a gloss head; add [gloss]')
     says(text.replace('recipe = "teacher.toml"', "recipe = 3"), "[[pretrain]] number 1 recipe = 3: must be")
     says(text.replace("page = true", "pages = true"), "did you mean page?")
+    says(text.replace('model = "./teacher/model"', 'model = "./nowhere"'), "nowhere")
+    glosses = '\n[gloss]\ntrain = ["./nothing.jsonl"]\nvalid = ["./nothing.jsonl"]\nepochs = 1\n'
+    says(text + glosses, "nothing.jsonl")
+
+    # Of the recipes that come first as well, and of those before them, though others could be trained first.
+    teacher = (home / "teacher.toml").read_text(encoding="utf-8")
+    second = teacher.replace('output = "teacher"', 'output = "second"')
+    first = '[[pretrain]]\nrecipe = "teacher.toml"\n'
+    for changed, said in (
+        (second.replace("[eval]", '[eval]\ntasks = ["glue"]'), "no GLUE data"),
+        (second.replace("[eval]", '[eval]\ntasks = ["cost"]\nbeside = ["./nobody"]'), "nobody"),
+        (second.replace("valid.txt", "no-such.txt"), "text.valid: there is no"),
+        (second + glosses, "nothing.jsonl"),
+        (f'{second.split("[text]")[0]}[[pretrain]]\nrecipe = "third.toml"\n[text]{second.split("[text]")[1]}',
+         "third.toml"),
+    ):  # fmt: skip
+        assert changed != second
+        (home / "second.toml").write_text(changed, encoding="utf-8")
+        says(text.replace(first, f'{first}[[pretrain]]\nrecipe = "second.toml"\n'), said)
+        assert not (home / "second").exists()
     recipe.write_text(text, encoding="utf-8")
     assert "is not trained yet" in refused("check", recipe)

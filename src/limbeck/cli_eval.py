@@ -59,6 +59,14 @@ def eval_models(
         str | None,
         typer.Option(metavar="NUMBERS", help="paraphrase: training texts; 200,1000,5000 by default."),
     ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBERS", help="paraphrase: first words seen; 0,32,16 by default, 0: all."),
+    ] = None,
+    test_limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="paraphrase: measure on so many texts of each set."),
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="NUMBERS", help="glue, paraphrase: a training each: 0,1,2.")
     ] = None,
@@ -96,6 +104,8 @@ def eval_models(
             glue_tasks=_names(glue_tasks),
             paraphrase=paraphrase_data,
             sizes=_numbers("sizes", sizes, "200,1000"),
+            first=_numbers("words", words, "0,32,16"),
+            test_limit=test_limit,
             seeds=_numbers("seeds", seeds, "0,1,2"),
             epochs=epochs,
             lengths=_numbers("lengths", lengths, "16,64,256"),

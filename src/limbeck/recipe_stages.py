@@ -19,6 +19,12 @@ Tasks = Annotated[
 Seeds = Annotated[
     tuple[Seed, ...], Strict(False), Field(min_length=1), Allowed("a list of whole numbers, such as [0, 1]")
 ]
+Lengths = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...],
+    Strict(False),
+    Field(min_length=1),
+    Allowed("a list of whole numbers, such as [0, 32]"),
+]
 Counts = Annotated[
     tuple[Count, ...],
     Strict(False),
@@ -92,6 +98,18 @@ class EvalSection(Section):
         affects="stage",
         derived=("those of limbeck eval paraphrase", lambda _: None),
         example=(200, 1000),
+    )
+    words: Lengths | None = field(
+        "paraphrase: first words seen of each text; 0: all.",
+        affects="stage",
+        derived=("those of limbeck eval paraphrase", lambda _: None),
+        example=(0, 32),
+    )
+    test_limit: Count | None = field(
+        "paraphrase: measure on a fixed sample of so many texts of each set.",
+        affects="stage",
+        derived=("all", lambda _: None),
+        example=2000,
     )
     seeds: Seeds = field("glue, paraphrase: a training for each seed.", affects="stage", default=(0,))
     epochs: Positive | None = field(

@@ -24,7 +24,7 @@ from limbeck.gloss.template import PairTemplate
 from limbeck.teachers import families, loading
 from limbeck.teachers.attention import use_short_attention
 from limbeck.teachers.dropout import use_fast_dropout
-from limbeck.teachers.masked_lm import weights_digest
+from limbeck.teachers.masked_lm import encoder_digest, weights_digest
 from limbeck.text.pieces import PieceTokenizer
 
 _log = logging.getLogger("limbeck")
@@ -37,8 +37,9 @@ class Classifier(nn.Module):
     """A model that says of a text, or of a pair, which class it is of or what score it has.
 
     Attributes: model (Hugging Face's), tokenizer, labels, fresh (names of the weights that its checkpoint
-    had not and that are random), weights_read (digest of all others, as they were read), max_length (pieces
-    of a text or pair, special ones included), padding.
+    had not and that are random), weights_read (digest of all others, as they were read), encoder_read (of the
+    encoder alone, see `encoder_digest`), max_length (pieces of a text or pair, special ones included),
+    padding.
 
     Use `start` or `load`.
     """
@@ -61,6 +62,7 @@ class Classifier(nn.Module):
         self._types = "token_type_ids" in tokenizer.model_input_names
         self._fixed = families.fixed_inputs(model)
         self.weights_read = weights_digest(model, but=self.fresh)
+        self.encoder_read = encoder_digest(model)
         use_short_attention(model)
         use_fast_dropout(model)
 

@@ -180,7 +180,7 @@ class Job:
                 "init": self.source,
                 "family": str(classifier.model.config.model_type),
                 "parameters": sum(p.numel() for p in classifier.model.parameters()),
-                "weights": classifier.weights_read,
+                "weights": classifier.encoder_read,
                 "tokenizer": self.tokenizer,
                 "max_length": classifier.max_length,
                 "new_weights": list(classifier.fresh),

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck import __version__
-from limbeck.files import atomic_write
 from limbeck.pipeline.assemble import Progress
+from limbeck.pipeline.evaluation import Model, write_result
 from limbeck.report.html import write_page
-from limbeck.run import environment
 from limbeck.tasks.efficiency import CostSettings, measure_models
 from limbeck.tasks.fingerprint import fingerprint
-from limbeck.tasks.rows import rows_of
 
 log = logging.getLogger("limbeck")
 
@@ -49,19 +45,9 @@ def demo_page(
     cost = measure_models([str(paths[name]) for name in COSTED], SETTINGS, progress=progress)
     for name, one in zip(COSTED, cost["models"], strict=True):
         one["name"] = name
-    evaluation = {
-        "version": 1,
-        "kind": "evaluation",
-        "models": [
-            {"name": name, "path": str(path.resolve()), "fingerprint": fingerprint(path), "role": roles[name]}
-            for name, path in paths.items()
-        ],
-        "tasks": {"mlm": words, "cost": cost},
-        "rows": [row | {"role": roles[row["model"]]} for result in (words, cost) for row in rows_of(result)],
-        "limbeck": __version__,
-        "environment": environment(),
-    }
-    content = json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n"
-    atomic_write(folder / EVALUATION / "results.json", content)
+    models = [
+        Model(name, str(path.resolve()), fingerprint(path), roles[name]) for name, path in paths.items()
+    ]
+    write_result(folder / EVALUATION, models, {"mlm": words, "cost": cost})
     title = "Demo: a student of two teachers, on WordNet"
     return write_page([*(folder / name for name in runs), folder / EVALUATION], folder / PAGE, title=title)

@@ -37,6 +37,7 @@ __all__ = [
     "evaluate",
     "find_models",
     "named_model",
+    "write_result",
 ]
 
 log = logging.getLogger("limbeck")
@@ -140,23 +141,43 @@ def evaluate(
                 if settings.named:
                     raise
                 left_out.append({"task": name, "model": None, "reason": str(error)})
-        result = {
-            "version": VERSION,
-            "kind": KIND,
-            "models": [vars(model) for model in models],
-            "tasks": tasks,
-            "left_out": left_out,
-            "kept": kept,
-            "settings": settings.as_json(),
-            "rows": _rows(tasks, models),
-            "limbeck": __version__,
-            "environment": environment(),
-        }
-        content = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        file = output / RESULT
-        if not file.is_file() or file.read_bytes() != content.encode():
-            atomic_write(file, content)
-        return dict(json.loads(content))
+        return write_result(output, models, tasks, left_out, kept, settings.as_json())
+
+
+def write_result(
+    output: Path,
+    models: Sequence[Model],
+    tasks: Json,
+    left_out: Sequence[Json] = (),
+    kept: Json | None = None,
+    settings: Json | None = None,
+) -> Json:
+    """Writes `results.json`, where it does not say the same already, and gives what stands in it.
+
+    Args:
+        tasks, left_out, kept, settings: see `evaluate`; {} where what was measured is kept nowhere, or was
+            measured by other settings than an evaluation's.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    result = {
+        "version": VERSION,
+        "kind": KIND,
+        "models": [vars(model) for model in models],
+        "tasks": tasks,
+        "left_out": list(left_out),
+        "kept": kept or {},
+        "settings": settings or {},
+        "rows": _rows(tasks, models),
+        "limbeck": __version__,
+        "environment": environment(),
+    }
+    content = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    file = output / RESULT
+    if not file.is_file() or file.read_bytes() != content.encode():
+        atomic_write(file, content)
+    return dict(json.loads(content))
 
 
 def check_data(settings: EvaluationSettings, progress: Progress | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +150,19 @@ def gloss(
             return _train(made, batches, steps + extend, opened, student, progress)
 
 
-def check_gloss(recipe: Recipe, folder: Path, *, init: str | None, extend: int = 0) -> None:
+def check_gloss(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    init: str | None,
+    extend: int = 0,
+    later: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Refuses at once what would otherwise be refused only after text is read or a student trained.
 
     Args:
         init: the model to start from; None: the student, which is not there yet.
+        later: says of a model's path that it is still to be made.
 
     Raises:
         UserError: device or precision that this machine lacks, a number of processes that does not divide the
@@ -170,11 +179,12 @@ def check_gloss(recipe: Recipe, folder: Path, *, init: str | None, extend: int =
     if section.lexicon == "wordnet":
         find_wordnet()
     if init is not None:
-        find_source(init, f"gloss.init: {init!r}")
+        if not later(init):
+            find_source(init, f"gloss.init: {init!r}")
     elif recipe.student.family is not None:
         chosen_layout(section, recipe.student.family)
     if section.cohesive:
-        for spec in recipe.teachers:
+        for spec in (one for one in recipe.teachers if not later(one.model)):
             find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
     if not current().main:
         return

@@ -26,7 +26,7 @@ from limbeck.text.pieces import PieceTokenizer
 log = logging.getLogger("limbeck")
 
 RESULT = "leave_one_out.json"
-VERSION = 1
+VERSION = 2
 
 
 def leave_one_out(
@@ -44,7 +44,8 @@ def leave_one_out(
     Returns:
         What stands in `leave_one_out.json`: `all` (nats per masked word of valid, with the interval), and of
         each teacher `without` (the same of the student that it did not teach), `usefulness` (`without` less
-        `all`: above 0 where the teacher helped), `low` and `high` (95% of the paired difference).
+        `all`: above 0 where the teacher helped), `low` and `high` (95% of the paired difference); of every
+        student `weights`, the digest that its run's results have as well.
 
     Raises:
         UserError: fewer than two teachers; see `pipeline.train.run`.
@@ -112,7 +113,10 @@ def _compared(recipe: Recipe, folder: Path, names: list[str], progress: Progress
     measured = evaluate_models(students, corpus, settings, progress)
     nats = [model["all_words"] for model in measured["models"]]
     rows = []
-    for name, one, difference in zip(names, nats[1:], measured["differences"], strict=True):
+    weights = [model["weights"] for model in measured["models"]]
+    for name, one, digest, difference in zip(
+        names, nats[1:], weights[1:], measured["differences"], strict=True
+    ):
         paired = difference["all_words"]
         low, high = paired["nats_interval"] or (None, None)
         rows.append(
@@ -123,6 +127,7 @@ def _compared(recipe: Recipe, folder: Path, names: list[str], progress: Progress
                 "low": low,
                 "high": high,
                 "run": f"without-{name}",
+                "weights": digest,
             }
         )
     low, high = nats[0]["nats_interval"] or (None, None)
@@ -135,7 +140,7 @@ def _compared(recipe: Recipe, folder: Path, names: list[str], progress: Progress
             "passages": measured["data"]["passages"],
             "words": nats[0]["words"],
         },
-        "all": {"nats": nats[0]["nats"], "low": low, "high": high},
+        "all": {"nats": nats[0]["nats"], "low": low, "high": high, "weights": weights[0]},
         "teachers": rows,
         "settings": asdict(settings) | {"interval": 0.95, "resampled": "passages"},
         "versions": measured["versions"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,12 @@ from limbeck.training.engine import check_share, choose_device, choose_precision
 from limbeck.training.place import check_run_folder
 
 
-def check_place(recipe: Recipe, folder: Path, *, extend: bool = False) -> None:
+def check_place(
+    recipe: Recipe, folder: Path, *, extend: bool = False, later: Callable[[str], bool] = lambda _: False
+) -> None:
     """Refuses at once what would otherwise be refused only when text and teachers are ready.
+
+    later: says of a model's path that it is still to be made.
 
     Raises:
         UserError: no text, device or precision that this machine lacks, a student's family or a model's path
@@ -38,9 +43,10 @@ def check_place(recipe: Recipe, folder: Path, *, extend: bool = False) -> None:
         check_family(student.family)
     for spec in recipe.teachers:
         # A store stands in for a model that is not here.
-        if recipe.distill.predictions == "online" or not (folder_of(recipe, spec) / HEADER).is_file():
+        stored = recipe.distill.predictions != "online" and (folder_of(recipe, spec) / HEADER).is_file()
+        if not stored and not later(spec.model):
             find_source(spec.model, f"teacher {spec.name!r}: {spec.model!r}")
-    if student.init is not None and not student.init.startswith("teacher:"):
+    if student.init is not None and not student.init.startswith("teacher:") and not later(student.init):
         find_source(student.init, f"student.init: {student.init!r}")
     if current().main:
         check_run_folder(folder)

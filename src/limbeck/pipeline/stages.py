@@ -7,12 +7,11 @@ knows by fingerprints whether it is done; a training whose inputs have changed i
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,16 @@ from limbeck.errors import ChangedRun, UserError
 from limbeck.files import atomic_write
 from limbeck.pipeline import train as student_stage
 from limbeck.pipeline.assemble import EVALUATION_SEED, Progress
-from limbeck.pipeline.evaluation import EvaluationSettings, Model, check_data, evaluate, named_model
-from limbeck.pipeline.gloss import FOLDER, check_gloss, gloss
+from limbeck.pipeline.before import check_before, planned
+from limbeck.pipeline.evaluation import EvaluationSettings, Model, evaluate, named_model
+from limbeck.pipeline.gloss import FOLDER, gloss
 from limbeck.processes.together import together
 from limbeck.recipe import Recipe, load_recipe
 from limbeck.report.card import write_card
 from limbeck.report.html import write_page
 from limbeck.report.page import write_report
+from limbeck.report.sources import files_of
 from limbeck.run import clear_run
-from limbeck.tasks.cost_source import check_model
 
 log = logging.getLogger("limbeck")
 
@@ -53,6 +53,7 @@ def run_stages(
     *,
     extend: bool = False,
     again: bool = False,
+    inner: bool = False,
     resume_hint: str = "",
     progress: Progress | None = None,
 ) -> Json:
@@ -62,6 +63,7 @@ def run_stages(
         folder: the run directory; None: `recipe.output`.
         extend: the recipe's `train.steps` may be more than the student's run had.
         again: a training whose recipe, text or teachers changed is deleted and done anew.
+        inner: it comes before another recipe, with which it was checked.
 
     Returns:
         The student's results, and under `gloss`, `eval`, `report` those of the other stages; `stages`: a row
@@ -76,21 +78,15 @@ def run_stages(
         if again and group.world > 1:
             raise UserError("--again deletes runs, and wants one process; start it without torchrun")
         before = [load_recipe(one.recipe) for one in recipe.pretrain]
-        places: dict[Path, str] = {folder.absolute(): recipe.name}
-        _check_rounds(recipe, (folder.absolute(),), places)
-        if recipe.eval.tasks is not None and group.main:
-            check_data(eval_settings(recipe), progress)
-            for path in recipe.eval.beside or ():
-                if not any(Path(path).absolute().is_relative_to(place) for place in places):
-                    check_model(path)
+        if not inner:
+            plan = planned(recipe, folder, extend=extend)
+            check_before(plan, eval_settings, main=group.main, progress=progress)
         rows: list[Json] = []
-        for inner in before:
-            log.info("%s: the recipe %s comes first", recipe.name, inner.name)
-            made = run_stages(inner, again=again, resume_hint=resume_hint, progress=progress)
-            rows += [row | {"stage": f"{inner.name}: {row['stage']}"} for row in made["stages"]]
+        for one in before:
+            log.info("%s: the recipe %s comes first", recipe.name, one.name)
+            made = run_stages(one, again=again, inner=True, resume_hint=resume_hint, progress=progress)
+            rows += [row | {"stage": f"{one.name}: {row['stage']}"} for row in made["stages"]]
         found: Json = {}
-        if recipe.gloss is not None:
-            _check_glosses(recipe, folder)
         options: Json = {"resume_hint": resume_hint, "progress": progress}
         if recipe.text is not None:
             name = "distill" if recipe.teachers else "pretrain"
@@ -111,37 +107,6 @@ def run_stages(
         else:
             found |= group.from_main(lambda: _after(recipe, folder, rows, options))
         return found | {"stages": rows}
-
-
-def _check_rounds(recipe: Recipe, above: Sequence[Path], places: dict[Path, str]) -> None:
-    """Refuses recipes that wait for each other, and two that write one run.
-
-    Reads every recipe below, so that mistakes show at once. above: run directories of the recipes that wait
-    for this one. places: gets the run directories of all, each with its recipe.
-    """
-    for one in recipe.pretrain:
-        inner = load_recipe(one.recipe)
-        place = Path(inner.output).absolute()
-        if place in above:
-            raise UserError(
-                f"{one.recipe} is among its own [[pretrain]], or writes the same run; take it out"
-            )
-        if (other := places.setdefault(place, one.recipe)) != one.recipe:
-            raise UserError(f"{one.recipe} and {other} write the same run, {place}; give one another output")
-        _check_rounds(inner, (*above, place), places)
-
-
-def _check_glosses(recipe: Recipe, folder: Path) -> None:
-    assert recipe.gloss is not None
-    if recipe.text is None:
-        return
-    if recipe.gloss.init is not None:
-        raise UserError(
-            f"[gloss] init is {recipe.gloss.init}, and not the student of this recipe; leave it out, or use "
-            "`limbeck gloss`"
-        )
-    with contextlib.suppress(ChangedRun):  # told when its turn comes, and perhaps done anew
-        check_gloss(recipe, folder / FOLDER, init=None)
 
 
 def _training(name: str, folder: Path, again: bool, run: Callable[[], Json]) -> tuple[Json, Json]:
@@ -217,6 +182,8 @@ def eval_settings(recipe: Recipe) -> EvaluationSettings:
         glue_tasks=tuple(section.glue_tasks or ()),
         paraphrase=section.paraphrase,
         sizes=tuple(section.sizes or ()),
+        first=section.words,
+        test_limit=section.test_limit,
         seeds=tuple(section.seeds),
         epochs=section.epochs,
         lengths=tuple(section.lengths),
@@ -249,12 +216,9 @@ def eval_models(recipe: Recipe, folder: Path) -> tuple[list[Model], list[Json]]:
 def _report(recipe: Recipe, folder: Path) -> tuple[Json, bool]:
     """Writes what `[report]` asks for; and whether it was all there, made of the same files."""
     assert recipe.report is not None
-    names = ("results.json", "metrics.jsonl", "recipe.toml", "environment.json")
     before_it = [Path(load_recipe(one.recipe).output) for one in recipe.pretrain]
-    sources = [place / name for place in (folder, folder / FOLDER, *before_it) for name in names]
-    sources += [folder / EVAL / "results.json", folder / "leave_one_out.json"]
     digest = hashlib.sha256(f"{__version__} {recipe.report.model_dump_json()}".encode())
-    for source in sources:
+    for source in files_of([folder, *before_it]):
         digest.update(source.read_bytes() if source.is_file() else b"\0")
     made: Json = {"inputs": digest.hexdigest()[:16]}
     record = folder / REPORT
@@ -272,5 +236,7 @@ def _report(recipe: Recipe, folder: Path) -> tuple[Json, bool]:
         made["markdown"] = str(write_report([folder], folder / "report.md"))
     if recipe.report.card:
         made["card"] = str(write_card(folder))
+        if recipe.gloss is not None and recipe.text is not None:
+            made["card of the glossed model"] = str(write_card(folder / FOLDER))
     atomic_write(record, json.dumps(made, indent=1) + "\n")
     return {name: path for name, path in made.items() if name != "inputs"}, False

@@ -29,8 +29,8 @@ from limbeck.report.markdown import (
     table,
 )
 from limbeck.report.parts import TRAINING, heading
-from limbeck.report.runs import RunFiles, is_number, read_run
-from limbeck.report.sources import Source, read_sources
+from limbeck.report.runs import RunFiles, is_number, is_whole, read_run
+from limbeck.report.sources import EVALUATION, GLOSS, RESULTS, Source, read_sources
 from limbeck.report.training_parts import estimates
 from limbeck.tools.detect_settings import DetectorSettings
 
@@ -64,7 +64,8 @@ def write_card(folder: Path) -> Path:
     A card that was changed by hand, such as by a licence, is left as it is.
 
     Args:
-        folder: the run directory, with `results.json` and `model`.
+        folder: the run directory, with `results.json` and `model`; of a gloss training inside a run, the
+            run's evaluation counts as well.
 
     Returns:
         The path of the card, `model/README.md` in the run directory.
@@ -75,7 +76,7 @@ def write_card(folder: Path) -> Path:
     run = read_run(folder)
     if not run.results or not (folder / "model").is_dir():
         raise UserError(f"{folder} is not finished: it has no model or no results.json; go on with the run")
-    sources = read_sources([folder])
+    sources = read_sources([folder, *_evaluation_above(folder)])
     models = join(sources)
     own = next(place for place, one in enumerate(models) if one.run is not None and one.run.folder == folder)
     path = folder / "model" / CARD
@@ -85,6 +86,13 @@ def write_card(folder: Path) -> Path:
     text = _card(run, sources, models, own)
     atomic_write(path, f"{text}{_mark(text)}")
     return path
+
+
+def _evaluation_above(folder: Path) -> list[Path]:
+    """The evaluation of the run that a gloss training stands in, which measures both of its models."""
+    above = folder.resolve().parent
+    there = folder.resolve().name == GLOSS and (above / "recipe.toml").is_file()
+    return [above / EVALUATION] if there and (above / EVALUATION / RESULTS).is_file() else []
 
 
 def _mark(text: str) -> str:
@@ -188,7 +196,7 @@ def _training_data(run: RunFiles, detector: DetectorSettings | None) -> str:
         data = run.section("text" if run.kind == "student" else "data").get(kind)
         data = run.results.get(kind) if run.kind == "gloss" else data
         known = data if isinstance(data, dict) else {}
-        numbers = [f"{count(v)} {k.replace('_', ' ')}" for k, v in known.items() if isinstance(v, int)]
+        numbers = [f"{count(v)} {k.replace('_', ' ')}" for k, v in known.items() if is_whole(v)]
         rows.append([kind, named or None, ", ".join(numbers), known.get("fingerprint")])
     overlap = run.section("text").get("overlap")
     said = f"\n\n{count(overlap)} held-out passages stand in the training text as well." if overlap else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import UserError
+from limbeck.report.reading import DamagedError, read_json, unreadable
 from limbeck.report.runs import is_number
 
 Json = dict[str, Any]
@@ -52,11 +53,6 @@ def catalogue(folder: Path) -> Json:
     return {"folder": str(folder), "runs": runs, "unreadable": closed}
 
 
-def unreadable(error: OSError) -> str:
-    """The line for a file or folder that may not be read."""
-    return f"{error.filename} cannot be read ({error.strerror}); ask its owner for permission"
-
-
 def find_runs(folder: Path, failed: Callable[[OSError], None]) -> Iterator[Path]:
     """Run directories and evaluations, in order of their paths; links are not followed.
 
@@ -84,10 +80,6 @@ def kind_of(place: Path, files: list[str]) -> str | None:
     return None
 
 
-class DamagedError(Exception):
-    """A file that cannot be read; the message names it."""
-
-
 def describe(place: Path, above: Path) -> Json:
     """One run, see `catalogue`."""
     found: Json = {
@@ -107,25 +99,6 @@ def describe(place: Path, above: Path) -> Json:
         return found | {"state": "damaged", "problem": str(error)}
     except PermissionError as error:
         return found | {"state": "unreadable", "problem": unreadable(error)}
-
-
-def read_json(path: Path) -> Json:
-    """What a JSON file holds; {} where there is none.
-
-    Raises:
-        DamagedError: it is not a table of JSON.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except PermissionError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DamagedError(f"{path} is damaged ({str(error).splitlines()[0]})") from error
-    if not isinstance(found, dict):
-        raise DamagedError(f"{path} is damaged (not a table)")
-    return found
 
 
 def _evaluation(results: Json) -> Json:

@@ -7,17 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import UserError
-from limbeck.report.catalogue import (
-    DamagedError,
-    kind_of_run,
-    read_json,
-    read_recipe,
-    state_of,
-    unreadable,
-)
+from limbeck.report.catalogue import kind_of_run, read_recipe, state_of
 from limbeck.report.paired import paired
+from limbeck.report.reading import DamagedError, in_form, read_json, unreadable
 from limbeck.report.runs import is_number
-from limbeck.tasks.rows import rows_of
+from limbeck.tasks.rows import COLUMNS, rows_of
 
 Json = dict[str, Any]
 
@@ -37,7 +31,8 @@ def compare(first: Path, second: Path) -> Json:
         and high (its 95% interval where it is known), better; notes.
 
     Raises:
-        UserError: not a run directory or an evaluation, one of each, a damaged or forbidden file.
+        UserError: not a run directory or an evaluation, one of each, a file that is damaged, forbidden or in
+            another form than this version's.
     """
     try:
         one, two, both = _read(first), _read(second), paired(first, second)
@@ -61,8 +56,8 @@ def compare(first: Path, second: Path) -> Json:
     unsure = [row for row in figures if row["difference"] is not None and row["low"] is None]
     if any(row["first"]["low"] is not None for row in unsure):
         notes.append(
-            "A difference has an interval where both runs keep their answers word by word, which [eval] with "
-            "mlm does; `limbeck eval` of both models gives it too."
+            "A difference has an interval where both keep their answers word by word, which [eval] with mlm "
+            "does, and `limbeck eval` with mlm; an evaluation of both models gives it too."
         )
     return {
         "runs": [{key: read[key] for key in ("path", "name", "kind", "state")} for read in (one, two)],
@@ -96,19 +91,25 @@ def _read(place: Path) -> Json:
         "results": results,
     }
     if evaluation:
-        data = {f"model {one['name']}": one["fingerprint"] for one in results["models"]}
-        environment = results.get("environment", {})
-        return found | {
-            "recipe": dict(_flat(results.get("settings", {}))),
-            "data": data,
-            "environment": dict(_flat(environment)),
-        }
+        return found | in_form(place / "results.json", lambda: _of_evaluation(results))
     shown = {name: value for name, value in _flat(recipe) if name not in _OF_PLACE}
     contents = {
         name.removesuffix(_CONTENTS): value for name, value in affecting.items() if name.endswith(")")
     }
     environment = dict(_flat(read_json(place / "environment.json")))
-    return found | {"recipe": shown, "data": contents, "environment": environment}
+    rows = in_form(place / "results.json", lambda: rows_of(results)) if results else []
+    return found | {"recipe": shown, "data": contents, "environment": environment, "rows": rows}
+
+
+def _of_evaluation(results: Json) -> Json:
+    return {
+        "recipe": dict(_flat(results.get("settings", {}))),
+        "data": {f"model {one['name']}": one["fingerprint"] for one in results["models"]},
+        "environment": dict(_flat(results.get("environment", {}))),
+        "rows": [
+            {name: one[name] for name in COLUMNS} | {"data": one["data"].strip()} for one in results["rows"]
+        ],
+    }
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -132,20 +133,12 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Json
     ]
 
 
-def _rows(read: Json) -> list[Json]:
-    """Flat rows of a run's results, of an evaluation those that it has."""
-    results = read["results"]
-    if not results:
-        return []
-    return list(results["rows"] if read["kind"] == "evaluation" else rows_of(results))
-
-
 def _figures(one: Json, two: Json) -> list[Json]:
     """Rows of both, side by side: those of the trained model under no name, others under theirs."""
     sides = []
     for read in (one, two):
         found: dict[tuple[str, ...], Json] = {}
-        for row in _rows(read):
+        for row in read["rows"]:
             own = read["kind"] != "evaluation" and row["model"] == read["name"] and row["role"] != "baseline"
             part = row["data"].rsplit(": ", 1)[-1] if row["task"] == "mlm" else ""
             part = "all words" if part.startswith("all ") else "headline" if part else row["data"]

@@ -10,11 +10,13 @@ from typing import Any
 from limbeck.report.figures import Curve
 from limbeck.report.markdown import NONE, count, duration, fixed, memory, share
 from limbeck.report.measured import best_comparison, students, teachers
-from limbeck.report.runs import RunFiles, is_number
+from limbeck.report.runs import RunFiles, is_number, is_whole
 
 WORD = "nats per masked word"
 PIECE = "nats per masked piece"
 """What a run logs while it trains: the student's own pieces, at slots that it sees masked."""
+
+GLOSSES = "F1 on word senses"
 
 Rows = list[list[Any]]
 
@@ -60,6 +62,30 @@ def course_of(runs: Sequence[RunFiles]) -> Course | None:
         else "Per piece of each student's own tokenizer: curves of different tokenizers are not comparable."
     )
     return Course(curves, levels, title, f"{WORD}, all words" if per_word else PIECE, said)
+
+
+def other_courses(runs: Sequence[RunFiles]) -> list[Course]:
+    """Of gloss trainings by F1, of fine-tuning by the figure that chose its best epoch; where logged."""
+    courses = [_logged([run for run in runs if run.kind == "gloss"], "valid_f1", GLOSSES, "higher")]
+    tuned: dict[str, list[RunFiles]] = {}
+    for run in runs:
+        if run.kind == "finetune":
+            tuned.setdefault(str(run.section("valid").get("judge", "accuracy")), []).append(run)
+    for judge, some in tuned.items():
+        courses.append(_logged(some, f"valid_{judge}", judge, "lower" if judge == "mse" else "higher"))
+    return [course for course in courses if course is not None]
+
+
+def _logged(runs: Sequence[RunFiles], key: str, unit: str, better: str) -> Course | None:
+    curves = [Curve(run.name, run.points(key, evaluation=True)) for run in runs]
+    curves = [curve for curve in curves if curve.points]
+    if not curves:
+        return None
+    sign = 1 if better == "higher" else -1
+    best = max(curves, key=lambda curve: sign * curve.points[-1][1])
+    title = f"{best.label} ends at {best.points[-1][1]:.3f}, {unit}"
+    said = "Each run on its own development set." if len(curves) > 1 else ""
+    return Course(curves, [], title, unit, said, better)
 
 
 def _words_per_logged(run: RunFiles) -> float:
@@ -231,8 +257,14 @@ def _data(run: RunFiles, kind: str) -> str:
         data = run.results.get(kind)
     if not isinstance(data, dict):
         return NONE
-    counts = [(name, value) for name, value in data.items() if isinstance(value, int)]
+    counts = [(name, value) for name, value in data.items() if is_whole(value)]
     return ", ".join(f"{value:,} {name}" for name, value in counts if not name.startswith("best_")) or NONE
+
+
+def command_of(run: RunFiles) -> str:
+    """What does the run again."""
+    commands = {"finetune": "limbeck finetune", "gloss": "limbeck gloss recipe.toml"}
+    return commands.get(run.kind, "limbeck run recipe.toml")
 
 
 COSTS = ["run", "wall time", "tokens", "tokens/s", "peak memory", "student parameters", "teacher parameters"]

@@ -14,11 +14,12 @@ from typing import Any
 from limbeck.errors import UserError
 from limbeck.files import atomic_write
 from limbeck.report.card import write_card
-from limbeck.report.content import COSTS, TEXTS, WHAT, costs_of, texts_of, what_of
+from limbeck.report.content import COSTS, TEXTS, WHAT, command_of, costs_of, texts_of, what_of
 from limbeck.report.html import write_page
 from limbeck.report.markdown import code_block, escape, table
 from limbeck.report.runs import RunFiles, read_run
 from limbeck.report.sections import Figures, coverage, learning, results, weights
+from limbeck.report.sources import GLOSS
 
 log = logging.getLogger("limbeck")
 
@@ -68,7 +69,7 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
 
 def _refresh(runs: Sequence[Path]) -> None:
     """Brings the cards of finished runs up to date; those of a place that may not be written to stay."""
-    for folder in map(Path, runs):
+    for folder in (place for run in map(Path, runs) for place in (run, run / GLOSS)):
         model = folder / "model"
         if model.is_dir() and (folder / "results.json").is_file() and (folder / "recipe.toml").is_file():
             if os.access(model, os.W_OK):
@@ -110,9 +111,13 @@ def _reproduce(runs: Sequence[RunFiles]) -> str:
     parts = ["## How to reproduce"]
     for run in runs:
         parts.append(f"### {escape(run.name)}")
-        parts.append(code_block("limbeck run recipe.toml", "sh"))
+        tuned = run.kind == "finetune"  # its recipe.toml is a record of its options, and is not run
+        parts.append(
+            code_block(command_of(run) + (" MODEL --train FILE --valid FILE" if tuned else ""), "sh")
+        )
         recipe = code_block(run.recipe_text, "toml")
-        parts.append(f"<details><summary>recipe.toml as it ran</summary>\n\n{recipe}\n\n</details>")
+        said = "its options, model and files" if tuned else "recipe.toml as it ran"
+        parts.append(f"<details><summary>{said}</summary>\n\n{recipe}\n\n</details>")
         if run.environment:
             parts.append(_environment(run.environment))
     return "\n\n".join(parts)

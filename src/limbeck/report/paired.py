@@ -1,11 +1,12 @@
-"""Two runs on the same masked words, word by word: what their evaluations have kept of both models."""
+"""Two runs or evaluations on the same masked words, word by word: what evaluations have kept of models."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from limbeck.report.catalogue import read_json
+from limbeck.report.reading import in_form, read_json
 from limbeck.tasks.bootstrap import paired_means
 from limbeck.tasks.fingerprint import is_as_measured
 from limbeck.tasks.mlm_kept import kept
@@ -14,6 +15,7 @@ from limbeck.tasks.mlm_words import Measured
 
 Json = dict[str, Any]
 
+RESULT = "results.json"
 REPLICATES = 1000
 _SAME = ("mask", "passages", "seed", "precision")
 
@@ -21,13 +23,24 @@ _SAME = ("mask", "passages", "seed", "precision")
 def paired(first: Path, second: Path) -> list[Json]:
     """Figures of the students of two run directories, with the interval of the paired difference.
 
-    Over all words that both can be asked. Nothing where a run has no evaluation of masked words beside it
-    (`[eval]` of the recipe), or the two were on other words.
+    Over all words that both can be asked. Of two evaluations: of each model that both have measured, by name.
+    Nothing where a run has no evaluation of masked words beside it (`[eval]` of the recipe), or the two were
+    on other words.
+
+    Raises:
+        UserError: a result in another form than this version's.
     """
-    sides = [_words(place) for place in (first, second)]
-    if sides[0] is None or sides[1] is None or sides[0][0] != sides[1][0]:
-        return []
-    (asked, one), (_, two) = sides[0], sides[1]
+    sides = [in_form(_result_of(place), partial(_words, place)) for place in (first, second)]
+    figures = []
+    for name, (asked, one) in sides[0].items():
+        there = sides[1].get(name)
+        if there is not None and there[0] == asked:
+            figures += _difference(name, asked, one, there[1])
+    return figures
+
+
+def _difference(name: str, asked: Json, one: Measured, two: Measured) -> list[Json]:
+    """Rows of `limbeck diff` for one model; nothing where there is no word that both can be asked."""
     keep = (one.scores.state == OK) & (two.scores.state == OK)
     columns = [values for side in (one, two) for values in (side.scores.nats, side.scores.correct)]
     passages = int(one.scores.passage.max()) + 1 if len(one.scores.passage) else 0
@@ -47,7 +60,7 @@ def paired(first: Path, second: Path) -> list[Json]:
         low, high = bounds or (None, None)
         figures.append(
             {
-                "model": "",
+                "model": name,
                 "task": "mlm",
                 "data": f"text {asked['text'][:8]}: all {measured.count:,} words of both, paired",
                 "metric": metric,
@@ -63,20 +76,31 @@ def paired(first: Path, second: Path) -> list[Json]:
     return figures
 
 
-def _words(place: Path) -> tuple[Json, Measured] | None:
-    """What was asked, and what the run's own model, the first of its evaluation, answered."""
-    folder = place / "eval"
-    found = read_json(folder / "results.json")
+def _result_of(place: Path) -> Path:
+    """The evaluation of a run directory, or the evaluation itself."""
+    own = place / RESULT
+    return place / "eval" / RESULT if (place / "affecting.json").is_file() or not own.is_file() else own
+
+
+def _words(place: Path) -> dict[str, tuple[Json, Measured]]:
+    """What models were asked and answered: of a run under "" its own, the first of its evaluation."""
+    file = _result_of(place)
+    found = read_json(file)
     result = found.get("tasks", {}).get("mlm")
     if not result:
-        return None
-    first = found["models"][0]
-    if not is_as_measured(first | {"path": str(place / "model")}):
-        return None  # the run has been trained on or anew since
-    own = first["name"]
-    file = found.get("kept", {}).get("mlm", {}).get(own)
-    measured = None if file is None else kept(folder / file)
-    if measured is None:
-        return None
-    asked = {"text": result["data"]["fingerprint"], "words": len(measured.scores.state)}
-    return asked | {name: result["settings"][name] for name in _SAME}, measured
+        return {}
+    names = [one["name"] for one in found["models"]]
+    if file.parent != place:
+        first = found["models"][0]
+        if not is_as_measured(first | {"path": str(place / "model")}):
+            return {}  # the run has been trained on or anew since
+        names = names[:1]
+    asked = {"text": result["data"]["fingerprint"]} | {name: result["settings"][name] for name in _SAME}
+    answers = {}
+    for name in names:
+        kept_in = found.get("kept", {}).get("mlm", {}).get(name)
+        measured = None if kept_in is None else kept(file.parent / kept_in)
+        if measured is not None:
+            words = {"words": len(measured.scores.state)}
+            answers["" if file.parent != place else name] = (asked | words, measured)
+    return answers

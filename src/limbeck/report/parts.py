@@ -13,9 +13,9 @@ from limbeck.report.blocks import Block, Cell, Figure, Notes, Shown, models_tabl
 from limbeck.report.joined import Column, Model, covering
 from limbeck.report.markdown import NONE, duration
 from limbeck.report.runs import is_number
-from limbeck.tasks.rows import POS
+from limbeck.tasks.rows import POS, TRAINED
 
-NATS, PARAMETERS, TRAINING = "nats per masked word", "parameters", "its own training"
+NATS, PARAMETERS, TRAINING = "nats per masked word", "parameters", TRAINED
 LATENCY = "latency p50"
 MOST = 2
 """Columns of one kind in the table of all models; the sections of the tasks have all."""

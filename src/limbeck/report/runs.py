@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from limbeck.errors import UserError
+from limbeck.report.reading import read_table
 
 Points = list[tuple[float, float]]
+
+_AGAIN = "start the run again to rewrite it"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,11 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """True for an int, not for a bool."""
+    return is_number(value) and isinstance(value, int)
+
+
 def read_run(folder: Path) -> RunFiles:
     """Reads `recipe.toml`, `environment.json`, `status.json`, `results.json` and `metrics.jsonl`.
 
@@ -112,9 +120,9 @@ def read_run(folder: Path) -> RunFiles:
         name=str(recipe.get("name") or folder.resolve().name),
         recipe=recipe,
         recipe_text=recipe_text,
-        environment=_json(folder / "environment.json"),
-        status=_json(folder / "status.json"),
-        results=_json(folder / "results.json"),
+        environment=read_table(folder / "environment.json", _AGAIN),
+        status=read_table(folder / "status.json", _AGAIN),
+        results=read_table(folder / "results.json", _AGAIN),
         training=_by_step([line for line in with_step if "loss" in line]),
         evaluations=_by_step([line for line in with_step if any(key.startswith("valid_") for key in line)]),
         final=next((line for line in reversed(lines) if line.get("kind") == "end"), {}),
@@ -151,13 +159,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}; start the run again to rewrite it") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(_text(path))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); start the run again to rewrite it") from error
-    return value if isinstance(value, dict) else {}

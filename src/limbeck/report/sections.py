@@ -8,10 +8,11 @@ from pathlib import Path
 
 from limbeck.files import atomic_write
 from limbeck.report import figures
-from limbeck.report.content import PIECE, WORD, course_of, coverage_of, shares_of
+from limbeck.report.content import PIECE, WORD, course_of, coverage_of, other_courses, shares_of
 from limbeck.report.markdown import NONE, bounds, count, escape, fixed, interval, share, table
 from limbeck.report.measured import best_comparison, students, teachers
 from limbeck.report.runs import RunFiles, is_number
+from limbeck.tasks.rows import TRAINED, rows_of
 
 
 class Figures:
@@ -51,9 +52,30 @@ def results(runs: Sequence[RunFiles], drawn: Figures) -> str:
     if rows:
         parts.append("Logged last by what has not been measured on words yet:")
         parts.append(table(["run", "step", PIECE, "accuracy"], rows))
-    if not measured and not rows:
+    own = [line for run in runs for line in own_figures(run)]
+    if own:
+        parts.append("Measured by the trainings themselves:")
+        parts.append(table(["run", "measure", "value", "measured on"], own))
+    if not measured and not rows and not own:
         parts.append("Nothing has been evaluated yet.")
     return "\n\n".join(parts)
+
+
+def own_figures(run: RunFiles) -> list[list[str]]:
+    """What a gloss training or a fine-tuning measured on its own rows: run, measure, value, data."""
+    if run.kind == "student" or not run.results:
+        return []
+    rows = [row for row in rows_of(run.results) if row["task"] in ("wsd", "run") and row["data"]]
+    return [
+        [
+            run.name,
+            row["metric"].replace("_", " "),
+            f"{fixed(row['value'])} ({row['model']})" if row["role"] == "baseline" else fixed(row["value"]),
+            row["data"],
+        ]
+        for row in rows
+        if is_number(row["value"]) and row["data"] != TRAINED
+    ]
 
 
 def _per_word(runs: Sequence[RunFiles], drawn: Figures) -> list[str]:
@@ -118,11 +140,17 @@ def _ranking(shown: Sequence[figures.Estimate], unit: str) -> str:
 
 def learning(runs: Sequence[RunFiles], drawn: Figures) -> str:
     """The section of learning curves."""
-    course = course_of([run for run in runs if run.kind == "student"])
-    if course is None:
+    of_students = course_of([run for run in runs if run.kind == "student"])
+    courses = [*([of_students] if of_students else []), *other_courses(runs)]
+    if not courses:
         return "## Learning curves\n\nNo evaluation on held-out text has been logged yet."
-    svg = figures.learning_curves(course.curves, course.levels, title=course.title, unit=course.unit)
-    return f"## Learning curves\n\n{drawn.add('learning', svg, course.title)}\n\n{course.said}"
+    parts = ["## Learning curves"]
+    for one in courses:
+        svg = figures.learning_curves(
+            one.curves, one.levels, title=one.title, unit=one.unit, better=one.better
+        )
+        parts += [drawn.add("learning", svg, one.title), one.said]
+    return "\n\n".join(part for part in parts if part)
 
 
 def weights(run: RunFiles, drawn: Figures) -> str:

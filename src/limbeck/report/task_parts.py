@@ -21,7 +21,7 @@ from limbeck.report.blocks import (  # fmt: skip
     table,
 )
 from limbeck.report.joined import Column, Model
-from limbeck.report.markdown import NONE
+from limbeck.report.markdown import NONE, count, last_part
 from limbeck.report.parts import (  # fmt: skip
     ARROWS,
     NATS,
@@ -197,9 +197,19 @@ def leave_one_out(source: Source) -> list[Block]:
         f"The student of {source.name}, trained once more without each teacher",
         ["without", f"{unit}{DOWN}", "more than with all"],
         cells,
-        notes=[f"With all teachers: {nats}. Measured on: {source.without.get('data', NONE)}."],
+        notes=[f"With all teachers: {nats}. Measured on: {_asked(source.without.get('data'))}."],
     )
     return [Figure(title, f"{said}; with all teachers {nats}.", draw), made]
+
+
+def _asked(data: Any) -> str:
+    """The words that students were asked for, without the folders of their text."""
+    if not isinstance(data, dict):
+        return NONE
+    given = data.get("texts")
+    named = ", ".join(map(last_part, given)) if isinstance(given, list) else NONE
+    known = str(data.get("fingerprint", NONE))[:8]
+    return f"{count(data.get('words'))} words of {count(data.get('passages'))} passages of {named} ({known})"
 
 
 def _draw_usefulness(rows: Sequence[figures.Estimate], unit: str, narrow: bool) -> str:

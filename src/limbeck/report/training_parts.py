@@ -14,20 +14,19 @@ from limbeck.report.content import (
     WHAT,
     Course,
     Shares,
+    command_of,
     costs_of,
     course_of,
     coverage_of,
+    other_courses,
     shares_of,
     texts_of,
     what_of,
 )
-from limbeck.report.figures import Curve
 from limbeck.report.markdown import NONE, duration
 from limbeck.report.runs import RunFiles, is_number
 from limbeck.report.sources import Source
 from limbeck.report.task_parts import leave_one_out
-
-GLOSSES = "F1 on word senses"
 
 
 def training_parts(sources: Sequence[Source]) -> list[Section]:
@@ -46,14 +45,7 @@ def training_parts(sources: Sequence[Source]) -> list[Section]:
 def _learning(runs: Sequence[RunFiles]) -> list[Block]:
     """Students by nats; gloss training by F1; fine-tuning by the figure that chose its best epoch."""
     students = [run for run in runs if run.kind == "student"]
-    courses = [course_of(group) for group in _by_text(students)]
-    courses.append(_logged([run for run in runs if run.kind == "gloss"], "valid_f1", GLOSSES, "higher"))
-    tuned: dict[str, list[RunFiles]] = {}
-    for run in runs:
-        if run.kind == "finetune":
-            tuned.setdefault(str(run.section("valid").get("judge", "accuracy")), []).append(run)
-    for judge, some in tuned.items():
-        courses.append(_logged(some, f"valid_{judge}", judge, "lower" if judge == "mse" else "higher"))
+    courses = [*(course_of(group) for group in _by_text(students)), *other_courses(runs)]
     blocks: list[Block] = []
     for course in courses:
         if course is not None:
@@ -78,18 +70,6 @@ def _by_text(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
     return list(groups.values())
 
 
-def _logged(runs: Sequence[RunFiles], key: str, unit: str, better: str) -> Course | None:
-    curves = [Curve(run.name, run.points(key, evaluation=True)) for run in runs]
-    curves = [curve for curve in curves if curve.points]
-    if not curves:
-        return None
-    sign = 1 if better == "higher" else -1
-    best = max(curves, key=lambda curve: sign * curve.points[-1][1])
-    title = f"{best.label} ends at {best.points[-1][1]:.3f}, {unit}"
-    said = "Each run on its own development set." if len(curves) > 1 else ""
-    return Course(curves, [], title, unit, said, better)
-
-
 def _draw_course(course: Course, narrow: bool) -> str:
     return figures.learning_curves(
         course.curves, course.levels, title="", unit=course.unit, better=course.better, narrow=narrow
@@ -109,6 +89,8 @@ def _teachers(source: Source) -> list[Block]:
         said = f"{one.what.capitalize()} per teacher over the training: {ends}. Dotted: equal parts."
         blocks.append(Figure(one.title, said, partial(_draw_shares, one)))
     blocks += leave_one_out(source)
+    if source.left_out:
+        blocks.append(Notes([f"Not shown: {line}." for line in source.left_out]))
     if (covered := coverage_of(run)) is not None:
         if covered.bars:
             said = "; ".join(f"{name} covers {share:.1%} of the slots" for name, share, _ in covered.bars)
@@ -193,10 +175,8 @@ def _reproduce(sources: Sequence[Source]) -> list[Block]:
             if source.left_out:
                 blocks.append(Notes([f"Not measured: {line}" for line in source.left_out]))
         else:
-            command = "limbeck finetune" if run.kind == "finetune" else "limbeck run recipe.toml"
-            if run.kind == "gloss":
-                command = "limbeck gloss recipe.toml"
-            blocks.append(Listing(f"{source.name}: recipe as it ran ({command})", run.recipe_text.rstrip()))
+            heading = f"{source.name}: recipe as it ran ({command_of(run)})"
+            blocks.append(Listing(heading, run.recipe_text.rstrip()))
     known = [s.run.environment if s.run is not None else s.environment for s in sources]
     for environment in [one for place, one in enumerate(known) if one and one not in known[:place]]:
         of = [source.name for source, one in zip(sources, known, strict=True) if one == environment]

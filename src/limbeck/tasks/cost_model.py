@@ -17,7 +17,7 @@ from limbeck.gloss.checkpoint import HEAD_FILE, is_headless, read_encoder
 from limbeck.gloss.model import GlossModel
 from limbeck.teachers import families, loading
 from limbeck.teachers.attention import use_short_attention
-from limbeck.teachers.masked_lm import MaskedLM, weights_digest
+from limbeck.teachers.masked_lm import MaskedLM, encoder_digest
 
 MASKED_LM, CLASSIFIER = "masked-LM head at one position", "sequence classification head"
 GLOSS, HEADLESS = "gloss head", "no head"
@@ -108,7 +108,7 @@ def load(path_or_id: str, *, device: torch.device, dtype: torch.dtype = torch.fl
         model, pieces = read_encoder(source, where)
         tokenizer, head = pieces.hf, HEADLESS if is_headless(model) else MASKED_LM
         module = FirstOutput(model) if head == HEADLESS else AtPositions(model, pieces.mask_id)
-    digest = weights_digest(model)
+    digest = encoder_digest(model)
     module.requires_grad_(False).to(device).eval()
     cast(nn.Module, model).to(dtype)  # all but a gloss head, whose logits are compared in float32
     return Loaded(source, module, model, head, digest, families.piece_limit(model), tokenizer)

@@ -9,7 +9,7 @@ from typing import Any
 from limbeck.tasks.bootstrap import PairedMeans
 from limbeck.tasks.mlm_model import LEFT_OUT, Compared
 from limbeck.tasks.mlm_words import WordScores
-from limbeck.teachers.masked_lm import weights_digest
+from limbeck.teachers.masked_lm import encoder_digest
 
 
 def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -60,7 +60,7 @@ def describe(compared: Compared, scores: WordScores) -> dict[str, Any]:
         "name": compared.name,
         "model": compared.model,
         "parameters": sum(p.numel() for p in compared.module.parameters()),
-        "weights": weights_digest(getattr(compared.module, "model", compared.module)),
+        "weights": encoder_digest(getattr(compared.module, "model", compared.module)),
         "tokenizer": compared.tokenizer.fingerprint,
         "vocabulary": compared.tokenizer.vocab_size,
         "longest_input": compared.tokenizer.limit,

@@ -15,7 +15,7 @@ COLUMNS = (
 """The keys of a row. role: student, teacher, model or baseline. low, high: ends of a 95% interval. std: over
 `seeds` trainings. n: words, instances or texts behind the value. better: higher, lower or None. unit: nats,
 share (0 to 1), correlation (-1 to 1), error, count, bytes, ms, seconds, joules, per second. weights: digest
-of the model's weights."""
+of the encoder's weights, whatever head the task had it with."""
 
 CORRELATIONS = ("matthews", "pearson", "spearman")
 

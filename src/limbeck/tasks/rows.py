@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 from limbeck.errors import UserError
 from limbeck.tasks.row import COLUMNS, Result, Row
-from limbeck.tasks.rows_runs import of_finetune, of_gloss, of_run
+from limbeck.tasks.rows_runs import TRAINED, of_finetune, of_gloss, of_run
 from limbeck.tasks.rows_tasks import POS, of_cost, of_glue, of_mlm, of_paraphrase, of_wsd
 
-__all__ = ["COLUMNS", "POS", "Result", "Row", "rows_of"]
+__all__ = ["COLUMNS", "POS", "TRAINED", "Result", "Row", "rows_of"]
 
 
 def rows_of(result: Result) -> list[Row]:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from limbeck.tasks.row import Result, Row, count, row, unit_of
 from limbeck.tasks.rows_tasks import of_mlm
 
+TRAINED = "its own training"
+"""The `data` of what a training itself took."""
+
 
 def _training(name: str, role: str, cost: Result | None) -> Iterator[Row]:
     """What a run's training took; energy only where it was measured."""
@@ -19,7 +22,7 @@ def _training(name: str, role: str, cost: Result | None) -> Iterator[Row]:
     )
     for metric, better, unit in wanted:
         value = (cost or {}).get(metric)
-        yield row(name, role, "run", "its own training", metric, value, better=better, unit=unit)
+        yield row(name, role, "run", TRAINED, metric, value, better=better, unit=unit)
 
 
 def of_run(result: Result) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from limbeck.lexicon.lexicon import Lexicon, open_lexicon
 from limbeck.tasks.mlm_result import versions
 from limbeck.tasks.wsd_measure import WsdSettings, evaluate_sets, prepare
 from limbeck.tasks.wsd_sets import DEVELOPMENT, Found, choose, count_keys, data_folder, find_sets
-from limbeck.teachers.masked_lm import resolve_device, weights_digest
+from limbeck.teachers.masked_lm import encoder_digest, resolve_device
 from limbeck.teachers.precision import check_precision
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _described(model: GlossModel, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "weights": weights_digest(model),
+        "weights": encoder_digest(model.model),
         "tokenizer": model.encoder.tokenizer.fingerprint,
         "gloss": asdict(model.settings),
     }

@@ -126,6 +126,16 @@ def weights_digest(model: nn.Module, *, but: Collection[str] = ()) -> str:
     return digest.hexdigest()
 
 
+def encoder_digest(model: nn.Module) -> str:
+    """The digest of a model's encoder alone, by which results of all tasks know it, whatever head it has.
+
+    The names are the encoder's own; heads and poolers, which not every task reads, do not count.
+    """
+    encoder = getattr(model, "base_model", model)
+    poolers = {name for name, _ in encoder.named_parameters() if "pooler" in name.split(".")}
+    return weights_digest(encoder, but=poolers)
+
+
 @dataclass(frozen=True)
 class LoadReport:
     """What was loaded.
