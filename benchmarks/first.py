@@ -31,7 +31,7 @@ from limbeck.pipeline.train import build, evaluator, prepared_teachers, training
 from limbeck.recipe import Recipe, load_recipe
 from limbeck.run import environment
 from limbeck.tasks.mlm import Compared, MlmSettings, evaluate_models
-from limbeck.tasks.mlm_words import autocast
+from limbeck.teachers.precision import autocast
 from limbeck.text.corpus import build_corpus
 from limbeck.training.loop import StepContext
 from limbeck.training.optimiser import adamw, clip_gradients, learning_rate_share

@@ -21,8 +21,9 @@ from limbeck.gloss.settings import GlossSettings
 from limbeck.gloss.sources import read_sources
 from limbeck.lexicon.lexicon import Sense, open_lexicon
 from limbeck.recipe_gloss import GlossSection
+from limbeck.teachers.precision import mixed
 from limbeck.text.words import passage_hash
-from limbeck.training.engine import DTYPES, Autocast
+from limbeck.training.engine import Autocast
 from limbeck.training.optimiser import adamw, clip_gradients, trainable
 
 # all-MiniLM-L6-v2, 22.7M parameters, comes whole with this package of the `bench` extra.
@@ -75,7 +76,7 @@ class GlossMade:
         torch.manual_seed(setting.seed)
         about = GlossSettings(objective="pairs", max_length=setting.max_length)
         self.model = GlossModel.start(setting.model, about, dropout=self.section.dropout, what="benchmark")
-        dtype = DTYPES.get(setting.precision)
+        dtype = mixed(setting.precision)
         self.forward: nn.Module = (
             self.model if dtype is None else Autocast(self.model, torch.device("cpu"), dtype)
         )

@@ -13,8 +13,9 @@ from torch.nn import functional
 from limbeck.distill.step import DistillStep, Placed
 from limbeck.recipe_fields import TrainSection
 from limbeck.teachers.masked_lm import MaskedLM
+from limbeck.teachers.precision import mixed
 from limbeck.text.batches import Batch
-from limbeck.training.engine import DTYPES, Autocast
+from limbeck.training.engine import Autocast
 from limbeck.training.interface import StepContext
 from limbeck.training.optimiser import adamw, clip_gradients, trainable
 
@@ -29,7 +30,7 @@ class Variant:
     def __init__(self, made: Made, precision: str) -> None:
         self.made = made
         self.train = TrainSection()
-        self.dtype = DTYPES.get(precision)
+        self.dtype = mixed(precision)
         self.student = made.new_student()
         self.optimiser = adamw(self.student, self.train)
         self.parameters = [parameter for _, parameter in trainable(self.student)]

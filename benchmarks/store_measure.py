@@ -20,6 +20,7 @@ from limbeck.pipeline.train import build as build_student
 from limbeck.pipeline.train import training_batches
 from limbeck.recipe import Recipe
 from limbeck.teachers.masked_lm import load_masked_lm
+from limbeck.teachers.precision import mixed
 from limbeck.teachers.store_build import Shown, build_chunks
 from limbeck.teachers.store_chunk import Chunk, pack
 from limbeck.teachers.store_files import Place
@@ -30,7 +31,7 @@ from limbeck.teachers.teacher import CPU_PART, Teacher
 from limbeck.text.batches import Batch, Collator, TeacherBatch
 from limbeck.text.pieces import PieceTokenizer
 from limbeck.text.prepare import prepare_texts
-from limbeck.training.engine import DTYPES, Autocast
+from limbeck.training.engine import Autocast
 from limbeck.training.interface import StepContext
 from limbeck.training.optimiser import adamw, clip_gradients, trainable
 
@@ -122,7 +123,7 @@ class _Training:
     def __init__(self, recipe: Recipe) -> None:
         self.made = assemble(recipe)
         self.student = build_student(self.made).train()
-        dtype = DTYPES.get(recipe.train.precision)
+        dtype = mixed(recipe.train.precision)
         self.forward = Autocast(self.student, torch.device("cpu"), dtype) if dtype else self.student
         self.step = make_step(self.made.placed, recipe.distill, self.student.width)
         self.source, self.number = training_batches(self.made), 0

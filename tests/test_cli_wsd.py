@@ -180,7 +180,7 @@ def test_bad_input_is_one_line(home: Path, tmp_path: Path, checkpoint: Callable[
         (["--file", tmp_path / "broken.xz"], "is damaged or no .xz file"),
         (["--file", tmp_path / "empty.txt", "bank"], "leave one of them out"),
         (["xyzzy"], "no word of the text ('xyzzy') has a sense in the lexicon"),
-        (["the bank", "--precision", "f8"], "precision 'f8' is unknown"),
+        (["the bank", "--precision", "f8"], "precision is 'f8'; it must be one of f32"),
         (["the bank", "--layout", "boxed"], "use pairs or packed"),
     ):
         assert message in refused(invoke(home, *words)), words

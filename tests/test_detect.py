@@ -409,7 +409,9 @@ def test_models_that_are_no_detector(run: Path, bert: Path, files: list[Path], t
     assert "has no class 'spun'" in changed(paraphrased="spun")
     (copy / "detector.json").write_text("{")
     assert "detector.json is damaged" in refused(copy, files[0])
-    assert "precision 'x' is unknown" in refused(run, files[0], "--precision", "x", "--device", "cpu")
+    assert "precision is 'x'; it must be one of f32" in refused(
+        run, files[0], "--precision", "x", "--device", "cpu"
+    )
     with pytest.raises(UserError, match="the text is empty"):
         Detector.from_pretrained(run, device="cpu")(" \n")
 

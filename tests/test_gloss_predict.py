@@ -173,7 +173,7 @@ def test_bf16_is_near(model: GlossModel) -> None:
 
 def test_mistakes_are_told_at_once(model: GlossModel) -> None:
     for options, message in (
-        ({"precision": "f8"}, "precision 'f8' is unknown"),
+        ({"precision": "f8"}, "precision is 'f8'; it must be one of f32"),
         ({"precision": "f16"}, "does not work on the CPU"),
         ({"layout": "boxed"}, "use pairs or packed"),
     ):

@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 from limbeck import tables_tasks
 from limbeck.cli import app
 from limbeck.errors import Interrupted, UserError
+from limbeck.files import folder_name
 from limbeck.finetune.settings import FinetuneSettings
 from limbeck.tasks import paraphrase, paraphrase_baselines
-from limbeck.tasks.paraphrase import RESULT, check_models, evaluate_paraphrase, model_folder
+from limbeck.tasks.paraphrase import RESULT, check_models, evaluate_paraphrase
 from limbeck.tasks.paraphrase_data import read_examples, read_paraphrases
 from limbeck.tasks.paraphrase_result import figures
 from limbeck.tasks.paraphrase_sets import hold_out, read_sets, sample, training_texts
@@ -276,7 +277,7 @@ def test_the_command(place: Path, bert: str, tmp_path: Path, monkeypatch: pytest
     done = CliRunner().invoke(app, ["eval", "paraphrase", *ask])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "F1-micro in % on test (80 texts)" in done.stdout
-    assert (tmp_path / "out" / model_folder(bert) / RESULT).is_file()
+    assert (tmp_path / "out" / folder_name(bert) / RESULT).is_file()
     again = CliRunner().invoke(app, ["eval", "paraphrase", *ask, "--json"])
     assert json.loads(again.stdout)["model"]["name"] == bert
 

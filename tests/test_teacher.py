@@ -116,7 +116,7 @@ def test_bf16_is_near_f32(checkpoint: Checkpoint) -> None:
     ("fields", "says"),
     [
         ({"precision": "f16"}, "f16 does not work on the CPU"),
-        ({"precision": "int8"}, "precision 'int8' is unknown"),
+        ({"precision": "int8"}, "precision is 'int8'; it must be one of f32"),
         ({"batch": 0}, "batch is 0"),
         ({"device": "cuda:99"}, "does not exist here"),
     ],

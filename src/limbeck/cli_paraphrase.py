@@ -22,6 +22,7 @@ from limbeck.cli_options import (
     Verbose,
     numbers,
 )
+from limbeck.files import folder_name
 from limbeck.terminal import show, work
 
 
@@ -105,7 +106,7 @@ def eval_paraphrase(
             )
         ]  # fmt: skip
         from limbeck.finetune.settings import FinetuneSettings
-        from limbeck.tasks.paraphrase import check_models, evaluate_paraphrase, model_folder
+        from limbeck.tasks.paraphrase import check_models, evaluate_paraphrase
         from limbeck.tasks.paraphrase_sets import read_sets
         from limbeck.tools.spin_sets import cross_sets
 
@@ -139,7 +140,7 @@ def eval_paraphrase(
                 words=asked[1],
                 seeds=asked[2],
                 settings=settings,
-                output=None if model is None else output / model_folder(model),
+                output=None if model is None else output / folder_name(model),
                 keep_models=keep_models,
                 remarks=remarks,
                 resume_hint=shlex.join(["limbeck", *sys.argv[1:]]),

@@ -45,6 +45,11 @@ def shown(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
+def folder_name(name: str) -> str:
+    """A model's path or hub id as the name of one folder: of letters, digits, `_`, `.` and `-`."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+
+
 def _system_error(error: BaseException) -> int | None:
     """The system's number of an error, also where a Rust library gives it as text only; or None."""
     if isinstance(error, OSError):

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from limbeck.errors import UserError
 from limbeck.finetune.labels import KINDS, Kind
 from limbeck.teachers.masked_lm import resolve_device
-
-PRECISIONS = ("f32", "bf16", "f16")
+from limbeck.teachers.precision import check_precision
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,10 @@ class FinetuneSettings:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.kind not in KINDS:
             raise UserError(f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}")
-        device = resolve_device(self.device).type
-        if device not in ("cpu", "cuda"):
+        device = resolve_device(self.device)
+        if device.type not in ("cpu", "cuda"):
             raise UserError(f"device {self.device!r} cannot be trained on; use auto, cpu or cuda")
-        if device == "cpu" and self.precision == "f16":
-            raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
+        check_precision(self.precision, device)
 
 
 _NOT_TOLD = ("seed", "kind", "device", "tokens", "threads")

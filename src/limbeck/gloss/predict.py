@@ -6,7 +6,6 @@ so many pieces, so that little is padding. Within a window all contexts are toke
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +20,7 @@ from limbeck.gloss.instance import Candidates, Instance, candidates
 from limbeck.gloss.layout import GlossBatch, Layout, Row
 from limbeck.gloss.losses import scores
 from limbeck.gloss.model import GlossModel
-from limbeck.teachers.teacher import PRECISIONS
+from limbeck.teachers.precision import autocast, check_precision
 
 if TYPE_CHECKING:
     from limbeck.lexicon.lexicon import Lexicon, Sense
@@ -95,10 +94,7 @@ def rank(
             too long; predictions that are not finite.
     """
     device = next(model.parameters()).device
-    if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r} is unknown; use f32, bf16 or f16")
-    if precision == "f16" and device.type == "cpu":
-        raise UserError("precision f16 does not work on the CPU; use bf16 or f32")
+    check_precision(precision, device)
     layout = layout or model.settings.layout
     rows = Layout(encoder.template, layout, family=model.family)
     if device.type == "cpu":
@@ -178,11 +174,7 @@ class _Scorer:
 
     @torch.no_grad()
     def _forward(self, batch: GlossBatch) -> Floats:
-        dtype = PRECISIONS[self.precision]
-        autocast: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        if dtype is not torch.float32:
-            autocast = torch.autocast(self.device.type, dtype=dtype)
-        with autocast:
+        with autocast(self.device, self.precision):
             match, _ = self.model(batch)
         found: Floats = scores(match).double().cpu().numpy()
         return found

@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from limbeck import __version__
 from limbeck.errors import Interrupted, UserError
-from limbeck.files import atomic_write, check_writable, clean_temporary, writing
+from limbeck.files import atomic_write, check_writable, clean_temporary, folder_name, writing
 from limbeck.pipeline.evaluation_parts import Cost, Json, Mlm, Model, Part, Wsd
 from limbeck.pipeline.evaluation_settings import EvaluationSettings
 from limbeck.pipeline.evaluation_tuned import Glue, Paraphrase
@@ -193,8 +192,7 @@ def _measured(
     if not again and part.readable(file):
         log.info("%s of %s: measured before", name, model.name)
         return file
-    slug = re.sub(r"[^\w.-]+", "-", model.name).strip("-.") or "model"
-    work = output / name / f"{slug}-{_digest({**decides, **part.lasting})}"
+    work = output / name / f"{folder_name(model.name)}-{_digest({**decides, **part.lasting})}"
     file.unlink(missing_ok=True)
     if again:
         shutil.rmtree(work, ignore_errors=True)

@@ -12,7 +12,6 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.hub import cached_file
 
-from limbeck.errors import UserError
 from limbeck.gloss.arranged import GlossBatch
 from limbeck.gloss.checkpoint import HEAD_FILE, is_headless, read_encoder
 from limbeck.gloss.model import GlossModel
@@ -22,9 +21,6 @@ from limbeck.teachers.masked_lm import MaskedLM, weights_digest
 
 MASKED_LM, CLASSIFIER = "masked-LM head at one position", "sequence classification head"
 GLOSS, HEADLESS = "gloss head", "no head"
-
-DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
-"""Types in which weights and states are held."""
 
 Call = Callable[[], object]
 
@@ -159,16 +155,3 @@ def random_ids(tokenizer: PreTrainedTokenizerFast, rows: int, length: int, *, se
         ids[:, 0] = ids[:, 0] if opening is None else opening
         ids[:, -1] = ids[:, -1] if closing is None else closing
     return ids
-
-
-def check_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type of this name.
-
-    Raises:
-        UserError: no such precision, or one that the device lacks.
-    """
-    if precision not in DTYPES:
-        raise UserError(f"precision is {precision!r}; it must be one of {', '.join(DTYPES)}")
-    if precision == "f16" and device.type == "cpu":
-        raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
-    return DTYPES[precision]

@@ -14,7 +14,6 @@ from limbeck.tasks.cost_measure import macs_per_token
 from limbeck.tasks.cost_model import (
     Call,
     Loaded,
-    check_precision,
     count_parameters,
     disk_bytes,
     load,
@@ -23,6 +22,7 @@ from limbeck.tasks.cost_model import (
 from limbeck.tasks.exported import Exported, is_exported, open_exported, read_about
 from limbeck.teachers import families, loading
 from limbeck.teachers.masked_lm import resolve_device
+from limbeck.teachers.precision import check_precision
 
 
 class Subject(Protocol):

@@ -13,11 +13,11 @@ import torch
 from limbeck.errors import UserError
 from limbeck.run import environment
 from limbeck.tasks.cost_measure import MemoryTask, free_memory, measure_length, memory_of, waiter
-from limbeck.tasks.cost_model import check_precision
 from limbeck.tasks.cost_source import Subject, check_model, longest_input, open_model, usable_lengths
 from limbeck.tasks.cost_training import energy, training_cost
 from limbeck.tasks.mlm_result import versions
 from limbeck.teachers.masked_lm import resolve_device
+from limbeck.teachers.precision import check_precision
 from limbeck.training.energy import find_meter
 
 Progress = Callable[[str, int, int], None]

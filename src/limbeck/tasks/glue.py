@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limbeck.errors import UserError
-from limbeck.files import atomic_write, check_writable
+from limbeck.files import atomic_write, check_writable, folder_name
 from limbeck.finetune.classifier import Classifier
 from limbeck.finetune.examples import Examples
 from limbeck.finetune.labels import Labels
@@ -53,7 +52,7 @@ MAX_LENGTH = 128
 
 def default_output(model: str) -> Path:
     """The folder of a model's runs and result, where none is named."""
-    return Path("runs") / "glue" / (re.sub(r"[^\w.-]+", "-", model).strip("-.") or "model")
+    return Path("runs") / "glue" / folder_name(model)
 
 
 def evaluate_glue(

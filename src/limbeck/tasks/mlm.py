@@ -23,6 +23,7 @@ from limbeck.tasks.mlm_model import LEFT_OUT, OK, Compared
 from limbeck.tasks.mlm_result import describe, means, notes, table, versions
 from limbeck.tasks.mlm_words import Measured, Progress, Sample, WordScores, score
 from limbeck.teachers.masked_lm import load_masked_lm, resolve_device
+from limbeck.teachers.precision import check_precision
 from limbeck.text.corpus import build_corpus
 from limbeck.text.mixing import mix64
 from limbeck.text.pieces import PieceTokenizer
@@ -51,7 +52,6 @@ MOST_WORDS = 4096
 MIN_WORDS = 4
 """Fewest words of a passage, where passages may be that long."""
 
-PRECISIONS = ("f32", "bf16", "f16")
 # What a normaliser may do that changes which word is the right answer: case, accents, compatibility forms.
 _PROBE = "A É ß ﬁ ４"
 
@@ -84,16 +84,13 @@ class MlmSettings:
             raise UserError(f"passages is {self.passages}; it must be at least 1, or left out for all")
         if not 0 <= self.seed < 1 << 63:
             raise UserError(f"seed is {self.seed}; it must be 0 or more, below 2^63")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}")
         if self.batch < 1:
             raise UserError(f"batch is {self.batch}; it must be at least 1")
         if self.bootstrap < 0:
             raise UserError(
                 f"bootstrap is {self.bootstrap}; it must be 0 (no intervals) or more, such as 1000"
             )
-        if self.precision == "f16" and resolve_device(self.device).type == "cpu":
-            raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
+        check_precision(self.precision, resolve_device(self.device))
 
 
 def evaluate_files(

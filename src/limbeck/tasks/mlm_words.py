@@ -6,7 +6,6 @@ passages, whatever its tokenizer (docs/architecture.md §2).
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from limbeck.text.words import mask_plan, word_spans
 
 if TYPE_CHECKING:
     from limbeck.text.corpus import Corpus
+from limbeck.teachers.precision import autocast
 
 Progress = Callable[[str, int, int], None]
 """Called as (what is being done, passages done, passages in all)."""
@@ -116,14 +116,6 @@ def score(
         pieces=sum(part.pieces for part in parts),
         words=sum(part.words for part in parts),
     )
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision for `f32` (none), `bf16` or `f16`."""
-    if precision == "f32":
-        return contextlib.nullcontext()
-    dtype = {"bf16": torch.bfloat16, "f16": torch.float16}[precision]
-    return torch.autocast(device.type, dtype=dtype)
 
 
 def _score_chunk(

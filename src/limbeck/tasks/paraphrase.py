@@ -8,10 +8,8 @@ The published protocol (arXiv 2103.11909): one paragraph in, its class out; no s
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -21,10 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from limbeck.errors import UserError
-from limbeck.files import atomic_write, check_writable
+from limbeck.files import atomic_write, check_writable, folder_name
 from limbeck.finetune.examples import Examples
 from limbeck.finetune.settings import FinetuneSettings, unusual
 from limbeck.finetune.train import Finetuned, finetune
@@ -36,7 +32,7 @@ from limbeck.tasks.paraphrase_result import Figures, cell, described, figures, n
 from limbeck.tasks.paraphrase_sets import Sets, training_texts
 from limbeck.teachers import loading
 from limbeck.teachers.masked_lm import resolve_device
-from limbeck.training.engine import DTYPES
+from limbeck.teachers.precision import autocast
 
 if TYPE_CHECKING:
     from limbeck.tasks.mlm_words import Progress
@@ -61,11 +57,6 @@ LEAST_STEPS = 150
 """A training on few texts goes on for so many steps, however often it meets them then."""
 
 
-def model_folder(model: str) -> str:
-    """The name of the folder of a model's runs."""
-    return re.sub(r"[^\w.-]+", "-", model).strip("-.") or "model"
-
-
 def check_models(models: Sequence[str]) -> None:
     """Raises UserError where one of them cannot be read, or two would share a folder; before any training."""
     folders: dict[str, str] = {}
@@ -73,7 +64,7 @@ def check_models(models: Sequence[str]) -> None:
         where = f"model: {model!r}"
         with loading.quiet():
             loading.load_config(loading.find_source(model, where), where, classifier=True)
-        other = folders.setdefault(model_folder(model), model)
+        other = folders.setdefault(folder_name(model), model)
         if other is not model:
             raise UserError(f"{other} and {model} would have the same folder; measure them one by one")
 
@@ -116,7 +107,7 @@ def evaluate_paraphrase(
     check_sklearn()
     chosen = samples(sets, sizes, words, seeds)
     if model is not None:
-        output = Path("runs") / "paraphrase" / model_folder(model) if output is None else output
+        output = Path("runs") / "paraphrase" / folder_name(model) if output is None else output
         check_writable(output / RESULT)
         check_models([model])
     began, cells, tuned = time.perf_counter(), [], None
@@ -234,7 +225,6 @@ def _one(
     path = folder / "measured.json"
     if not path.is_file():
         device = resolve_device(settings.device)
-        dtype = DTYPES.get(settings.precision)
         classifier = tuned.classifier(best=True).to(device)
         own, wanted = classifier.labels.classes, LABELS.classes
         assert own is not None
@@ -244,7 +234,7 @@ def _one(
         for name, one in tests.items():
             told = None if progress is None else partial(progress, f"measuring {name}")
             encoded = classifier.encode(one.texts)
-            with torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext():
+            with autocast(device, settings.precision):
                 outputs = classifier.outputs(encoded, tokens=settings.tokens, progress=told)
             found[name] = figures(LABELS.encode(one), outputs[:, order].argmax(1))
         atomic_write(path, json.dumps(found, indent=1) + "\n")

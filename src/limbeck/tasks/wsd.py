@@ -20,6 +20,7 @@ from limbeck.tasks.mlm_result import versions
 from limbeck.tasks.wsd_measure import WsdSettings, evaluate_sets, prepare
 from limbeck.tasks.wsd_sets import DEVELOPMENT, Found, choose, count_keys, data_folder, find_sets
 from limbeck.teachers.masked_lm import resolve_device, weights_digest
+from limbeck.teachers.precision import check_precision
 
 if TYPE_CHECKING:
     from limbeck.gloss.model import GlossModel
@@ -35,7 +36,6 @@ RESULT = "wsd.json"
 """Name of the result file in the output folder; beside it stands a key file for each set."""
 
 LAYOUTS = ("pairs", "packed")
-PRECISIONS = ("f32", "bf16", "f16")
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,9 @@ class Asking:
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in LAYOUTS:
             raise UserError(f"layout is {self.layout!r}; it must be one of {', '.join(LAYOUTS)}")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}")
         if self.tokens < 1:
             raise UserError(f"tokens is {self.tokens}; it must be at least 1, such as 8192")
-        if resolve_device(self.device).type == "cpu" and self.precision == "f16":
-            raise UserError("precision f16 does not work on the CPU; use f32 or bf16")
+        check_precision(self.precision, resolve_device(self.device))
 
 
 def evaluate_model(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +11,11 @@ import torch
 
 from limbeck.errors import UserError
 from limbeck.teachers.masked_lm import MaskedLM, load_masked_lm, resolve_device
+from limbeck.teachers.precision import autocast, check_precision
 from limbeck.text.batches import TeacherBatch
 from limbeck.text.pieces import PieceTokenizer
 
 log = logging.getLogger("limbeck")
-
-PRECISIONS: dict[str, torch.dtype] = {
-    "f32": torch.float32,
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "f16": torch.float16,
-}
-
 
 # Passages at once on a CPU, whose matrix units are busy with few: more would only mean more padding.
 CPU_PART = 16
@@ -78,10 +70,7 @@ class Teacher:
     ) -> None:
         self.name = name
         self.device = torch.device(device)
-        if precision not in PRECISIONS:
-            raise UserError(f"teacher {name!r}: precision {precision!r} is unknown; use f32, bf16 or f16")
-        if precision == "f16" and self.device.type == "cpu":
-            raise UserError(f"teacher {name!r}: precision f16 does not work on the CPU; use bf16 or f32")
+        check_precision(precision, self.device, f"teacher {name!r}: precision")
         if batch < 1:
             raise UserError(f"teacher {name!r}: batch is {batch}; it must be at least 1")
         self.module = module.to(self.device).eval().requires_grad_(False)
@@ -198,11 +187,7 @@ class Teacher:
     def _forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position: torch.Tensor
     ) -> torch.Tensor:
-        dtype = PRECISIONS[self.precision]
-        autocast: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        if dtype is not torch.float32:
-            autocast = torch.autocast(self.device.type, dtype=dtype)
-        with autocast:
+        with autocast(self.device, self.precision):
             logits: torch.Tensor = self.module(input_ids, attention_mask, position)
         return logits
 
@@ -226,8 +211,7 @@ def load_teacher(spec: TeacherSpec, model: str | Path | None = None) -> Teacher:
     """
     what = f"teacher {spec.name!r}"
     device = resolve_device(spec.device)
-    if spec.precision == "f16" and device.type == "cpu":  # before the weights are read
-        raise UserError(f"{what}: precision f16 does not work on the CPU; use bf16 or f32")
+    check_precision(spec.precision, device, f"{what}: precision")  # before the weights are read
     module, hf, report = load_masked_lm(spec.model if model is None else model, device=device, what=what)
     tokenizer = PieceTokenizer.from_hf(hf, limit=report.limit, name=what)
     return Teacher(spec.name, module, tokenizer, device, spec.precision, spec.batch)

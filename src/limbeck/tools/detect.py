@@ -9,7 +9,6 @@ print(report.summary.record())
 
 from __future__ import annotations
 
-import contextlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,11 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from limbeck.errors import UserError
 from limbeck.finetune.classifier import Classifier
 from limbeck.teachers.masked_lm import resolve_device
+from limbeck.teachers.precision import autocast, check_precision
 from limbeck.tools.detect_calibration import Floats, share
 from limbeck.tools.detect_settings import LEVELS, DetectorSettings
 from limbeck.tools.detect_text import PROSE, Block, parts, plain, text_blocks, whole_characters, words
@@ -34,8 +33,6 @@ TOKENS = 4096
 
 TOO_SHORT, OTHER_LANGUAGE, NO_PROSE = "too short", "other language", "no running text"
 """Why a passage has no score."""
-
-_DTYPES = {"f32": None, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
 class Passage(NamedTuple):
@@ -132,11 +129,8 @@ class Detector:
     ) -> None:
         self.classifier, self.settings, self.tokens = classifier.eval(), settings, tokens
         self.device = next(classifier.parameters()).device
-        if precision not in _DTYPES:
-            raise UserError(f"precision {precision!r} is unknown; use {', '.join(_DTYPES)}")
-        if precision == "f16" and self.device.type == "cpu":
-            raise UserError("precision f16 does not work on the CPU; use bf16 or f32")
-        self._dtype = _DTYPES[precision]
+        check_precision(precision, self.device)
+        self._precision = precision
         if settings.weights != classifier.weights_read:
             raise UserError(
                 f"{source} has other weights than its detector.json is about, so its scores mean nothing; "
@@ -214,10 +208,7 @@ class Detector:
         return self.settings.calibration.probability(self._margins(texts))
 
     def _margins(self, texts: list[str]) -> Floats:
-        autocast: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        if self._dtype is not None:
-            autocast = torch.autocast(self.device.type, dtype=self._dtype)
-        with autocast:
+        with autocast(self.device, self._precision):
             return margins(self.classifier, texts, self._paraphrased, self.tokens)
 
 

@@ -15,10 +15,8 @@ from torch import distributed as dist
 
 from limbeck.errors import UserError
 from limbeck.processes.group import Group
+from limbeck.teachers.precision import mixed
 from limbeck.training.sharding import collect, shard, spread
-
-DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
-"""Precisions that need autocast; `f32` needs none."""
 
 
 class EngineSettings(Protocol):
@@ -68,7 +66,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     """
     if name == "f16" and device.type == "cpu":
         raise UserError('train.precision = "f16" needs a GPU; use "bf16" or "f32" on the CPU')
-    return DTYPES.get(name)
+    return mixed(name)
 
 
 def check_share(group: Group, batch: int, device: torch.device, field: str = "train.batch") -> None:
