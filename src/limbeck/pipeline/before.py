@@ -81,11 +81,11 @@ def check_before(
 
     for one in plan:
         recipe, folder = one.recipe, one.folder
-        with contextlib.suppress(ChangedRun):
-            if recipe.text is not None:
-                for name in ("train", "valid"):
-                    _check_text(getattr(recipe.text, name), f"text.{name}")
+        if recipe.text is not None:
+            with contextlib.suppress(ChangedRun):
                 check_place(recipe, folder, extend=one.extend, later=later)
+            for name in ("train", "valid"):
+                _check_text(getattr(recipe.text, name), f"text.{name}")
         if recipe.gloss is not None:
             init = recipe.gloss.init
             if recipe.text is not None and init is not None:
