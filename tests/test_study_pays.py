@@ -17,7 +17,6 @@ from study import pays
 from study.pays_page import says
 from study.setting import FULL, QUICK, TEACHERS, Setting
 from study.students import Arm
-from study.trainings import Trainings
 
 TEXTS = ["encyclopedia", "fiction", "glosses"]
 ENVIRONMENT = {"versions": {"torch": "2", "transformers": "5"}, "processor": "a processor", "cores": 2}
@@ -30,8 +29,8 @@ def point(size: str, steps: int, stage: int, kd: str, gain: float) -> dict[str, 
         "steps": steps,
         "stage": stage,
         "kd": kd,
-        "ahead": {"teacher": {}, **{text: stage / 100 - 0.5 for text in [*TEXTS, "mixed"]}},
-        "gain": {text: value for text in [*TEXTS, "mixed"]},
+        "ahead": {"teacher": {}, **dict.fromkeys([*TEXTS, "mixed"], stage / 100 - 0.5)},
+        "gain": dict.fromkeys([*TEXTS, "mixed"], value),
     }
 
 
@@ -124,7 +123,7 @@ def test_question_1_is_read_where_it_is_answered(tmp_path: Path, monkeypatch: py
         "recommended": {"arm": asdict(best)},
     }
     (tmp_path / "study-convergence.json").write_text(json.dumps(result))
-    assert pays.arms(QUICK, Trainings(QUICK)) == (none, best)
+    assert pays.arms(QUICK) == (none, best)
 
 
 def test_seeds_and_lengths() -> None:

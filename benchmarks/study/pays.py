@@ -26,11 +26,11 @@ SHARES = {"constant": None, "falling": 0.0}
 """The teachers' share of the loss in the last step (None: as in the first)."""
 
 
-def arms(setting: Setting, trainings: Trainings) -> tuple[Arm, Arm]:
+def arms(setting: Setting) -> tuple[Arm, Arm]:
     """The untaught students' and the recommended taught ones', as question 1 has chosen them."""
     file = setting.results / "study-convergence.json"
     if not file.exists():
-        choice = choose(setting, trainings)
+        choice = choose(setting, Trainings(setting))
         return choice.main["none"], choice.recommended
     found = json.loads(file.read_text(encoding="utf-8"))
     none, taught = found["arms"][found["parts"]["none"]], found["recommended"]["arm"]
@@ -64,7 +64,7 @@ def answer(setting: Setting) -> dict[str, Any]:
     say(f"pays: at most of {names} trainings, some of which are those of convergence")
     trainings = Trainings(setting)
     train_teachers(setting)
-    none, best = arms(setting, trainings)
+    none, best = arms(setting)
     for stage in sorted(setting.stages, reverse=True):
         runs = [
             student
