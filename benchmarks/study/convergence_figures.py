@@ -15,9 +15,9 @@ from .show import called, draw, times
 
 LINES = {
     "none": ("#000000", "-"),
-    "single": ("#0072b2", "--"),
-    "uniform": ("#d55e00", "-."),
-    "best": ("#009e73", "-"),
+    "single": ("#0072b2", "-."),
+    "uniform": ("#d55e00", "-"),
+    "best": ("#009e73", (0, (3, 2))),
 }
 """Colour and dash of the parts."""
 
@@ -52,7 +52,9 @@ def curves(result: dict[str, Any], path: Path) -> None:
         axes.set_title(f"student {times(size)}", fontsize=10)
         axes.set_xlabel("optimiser steps")
     panels[0][0].set_ylabel("nats per masked piece of held-out text")
-    panels[0][0].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
     draw(figure, path)
 
 
@@ -86,5 +88,7 @@ def budgets(result: dict[str, Any], path: Path) -> None:
         axes.set_title(f"student {times(size)}", fontsize=10)
         axes.set_xlabel("steps of the training")
     panels[0][0].set_ylabel("nats per masked word, mixed text")
-    panels[0][0].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
     draw(figure, path)

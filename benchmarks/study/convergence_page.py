@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .convergence_says import headline, says
-from .show import SLICE, called, duration, gained, machine, seeds, spread, table, times
+from .show import SEES, SLICE, called, duration, gained, machine, seeds, signed, spread, table, times
 
 __all__ = ["headline", "page"]
 
@@ -77,8 +77,8 @@ def _done(result: dict[str, Any]) -> str:
         f" `{scale['glosses']}`; {seeds(result)}. Measured on {scale['passages']:,} held-out passages of each"
         f" text at most. Taught students read the teachers' predictions from a store that keeps"
         f" {scale['kept']} pieces of each. {scale['trainings']} trainings. Weighting, temperature and teacher"
-        f" are chosen on the texts called valid, for the small student; where a gain over what was not chosen"
-        f" counts, see *test* as well."
+        f" are chosen on the texts that are not called *test*, for the small student, which flatters gains"
+        f" there a little; *test* chose nothing."
     )
 
 
@@ -116,7 +116,7 @@ def _arms(result: dict[str, Any]) -> str:
     texts = [*scale["texts"], "mixed"]
     rows = [
         [
-            called(result["arms"][name]),
+            called(result["arms"][name]) + _sees(result, name),
             *(spread(row[text]) for text in texts),
             spread(found["test"][name]["mixed"]),
             duration(found["seconds"][name]),
@@ -124,6 +124,15 @@ def _arms(result: dict[str, Any]) -> str:
         for name, row in found["valid"].items()
     ]
     return table(["", *texts, "mixed, test", "training"], rows)
+
+
+def _sees(result: dict[str, Any], name: str) -> str:
+    """What the students of an arm see, where that was compared."""
+    arm = result["arms"][name]
+    of_all = len(arm["teachers"]) > 1 and arm["weighting"] == "uniform" and arm["calibrate"]
+    if not arm["teachers"] or (of_all and arm["mixture"] == "arithmetic"):
+        return f", sees {SEES[arm['sees']]}"
+    return ""
 
 
 def _logits(result: dict[str, Any]) -> str:
@@ -167,7 +176,7 @@ def _gains(result: dict[str, Any]) -> str:
         what = f"{label(gain['better'])} over {label(gain['worse'])}"
         rows.append(
             [what, times(gain["size"]), " against ".join(steps),
-             gained(gain["valid"]["mixed"]), *(f"{gain['valid'][text]['mean']:+.3f}" for text in texts),
+             gained(gain["valid"]["mixed"]), *(signed(gain["valid"][text]["mean"]) for text in texts),
              gained(gain["test"]["mixed"])]
         )  # fmt: skip
     return table(["", "student", "steps", "mixed", *texts, "mixed, test"], rows, left=3)

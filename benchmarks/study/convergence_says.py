@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .show import beyond, called, duration, gained, times
+from .show import SEES, beyond, called, duration, gained, times
 
 
 def find(
@@ -78,28 +78,28 @@ def _test(result: dict[str, Any]) -> list[str]:
         gains = [f"{gained(g['test']['mixed'])} over {name}" for name, g in found.items() if g is not None]
         lines.append(
             f"On text that chose nothing (encyclopedia and fiction), student {times(size)}, {n:,} steps,"
-            f" {_best(result)} gains " + ", ".join(gains) + " nats."
+            f" {_best(result)} gains, in nats: " + ", ".join(gains) + "."
         )
     return lines
 
 
 def _chosen(result: dict[str, Any]) -> list[str]:
-    names = {"bert": "80/10/10", "mask": "the mask alone"}
     lines = []
     for who, label in (("none", "Untaught"), ("taught", "Taught")):
         values = result["sees"][who]
         one, other = sorted(values, key=values.__getitem__)
         lines.append(
-            f"{label} students of the smaller size are best when they see {names[one]}: {values[one]:.3f}"
-            f" nats against {values[other]:.3f} with {names[other]}; so they do in every other row."
+            f"{label} students of the smaller size are best when they see {SEES[one]}: {values[one]:.3f}"
+            f" nats against {values[other]:.3f} with {SEES[other]}; so they do in every other row."
         )
     grids: dict[str, list[float]] = {}
     for row in next(iter(result["temperatures"]["texts"].values()))["mixtures"]:
         grids.setdefault(row["weighting"], []).append(row["temperature"])
+    compared = {arm["weighting"] for arm in result["arms"].values()}
     edges = [
         f"`{name}` ({tau:g})"
         for name, tau in result["temperatures"]["chosen"].items()
-        if len(grids[name]) > 1 and tau in (min(grids[name]), max(grids[name]))
+        if name in compared and len(grids[name]) > 1 and tau in (min(grids[name]), max(grids[name]))
     ]
     if edges:
         lines.append(
@@ -147,7 +147,8 @@ def _why(result: dict[str, Any]) -> list[str]:
     gains = [find(result, "best", other, size, steps) for size in scale["sizes"] for other, steps in wanted]
     if all(gain is not None and beyond(gain["valid"]["mixed"]) > 0 for gain in gains):
         return []
-    found, lines = result["beside_teachers"], []
+    found = result["beside_teachers"]
+    lines = ["Not every aim is met beyond its interval. What is known of the teachers:"]
     for size in scale["sizes"]:
         ahead = []
         for text in texts:
@@ -155,8 +156,8 @@ def _why(result: dict[str, Any]) -> list[str]:
             lead = found[f"none {size}"][text]["mean"] - found[teacher][text]["mean"]
             ahead.append(f"{lead:+.3f} on {text} (*{teacher}*)")
         lines.append(
-            f"Not every aim is met beyond its interval. How far the best teacher of each text is ahead of the"
-            f" untaught student {times(size)} on words of one piece: {', '.join(ahead)} nats."
+            f"The best teacher of each text is ahead of the untaught student {times(size)}, on words of one"
+            f" piece, by {', '.join(ahead)} nats."
         )
     measured = result["temperatures"]["texts"]
     covers = "; ".join(
@@ -182,10 +183,10 @@ def _recommended(result: dict[str, Any]) -> str:
         lead = "it is `uniform`, and nothing leads it"
     else:
         gain, test = found["lead"]["valid"]["mixed"], found["lead"]["test"]["mixed"]
-        stands = "beyond" if beyond(gain) > 0 else "not beyond"
+        stands, too = ("beyond" if beyond(one) > 0 else "not beyond" for one in (gain, test))
         lead = (
-            f"its lead over `uniform`, {gained(gain)} nats, is {stands} its interval ({gained(test)} on text"
-            " that chose nothing)"
+            f"its lead over `uniform`, {gained(gain)} nats, is {stands} its interval (on text that"
+            f" chose nothing {gained(test)}, {too} its)"
         )
     now = f"`{default['weighting']}`, τ {default['temperature']:g}, {default['mixture']}"
     return f"{what}: {lead}. Limbeck's default when this was measured: {now}."

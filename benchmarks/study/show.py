@@ -55,17 +55,20 @@ def times(size: str) -> str:
     return size.replace("x", "×")
 
 
+SEES = {"bert": "80/10/10", "mask": "the mask alone"}
+"""What students are shown at selected words."""
+
+
 def called(arm: dict[str, Any]) -> str:
-    """An arm, in words."""
-    sees = ", sees the mask alone" if arm["sees"] == "mask" else ""
+    """An arm, in words; what its students see is not among them."""
     if not arm["teachers"]:
-        return "no teacher" + sees
+        return "no teacher"
     if len(arm["teachers"]) == 1:
-        return f"only *{arm['teachers'][0]}*" + sees
+        return f"only *{arm['teachers'][0]}*"
     tau = "" if arm["temperature"] is None else f", τ {arm['temperature']:g}"
     mixture = "" if arm["mixture"] == "arithmetic" else ", geometric"
     raw = "" if arm["calibrate"] else ", not calibrated"
-    return f"`{arm['weighting']}`{tau}{mixture}{raw}{sees}"
+    return f"`{arm['weighting']}`{tau}{mixture}{raw}"
 
 
 def seeds(result: dict[str, Any]) -> str:

@@ -131,8 +131,17 @@ def build_stores(setting: Setting, stage: int = 100, *, calibrate: bool = True) 
 
 
 def _build(recipe: Recipe, teacher: str) -> dict[str, Any]:
+    """`seconds`: of all goes at it together."""
+    clock = Path(recipe.distill.store) / f"{teacher}.seconds.json"
+    spent = json.loads(clock.read_text()) if clock.exists() else 0.0
     began = time.perf_counter()
-    return build(recipe, teacher=teacher) | {"seconds": time.perf_counter() - began}
+    try:
+        found = build(recipe, teacher=teacher)
+    finally:
+        spent += time.perf_counter() - began
+        clock.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(clock, json.dumps(spent))
+    return found | {"seconds": spent}
 
 
 def train_students(setting: Setting, what: str, students: list[Student]) -> dict[Student, dict[str, Any]]:
