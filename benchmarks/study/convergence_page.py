@@ -42,7 +42,8 @@ def page(result: dict[str, Any], folder: Path) -> str:
         _arms(result),
         _logits(result),
         "## Shorter trainings and the larger student",
-        "Each with its own full schedule; nats per masked word on the mixed text:",
+        "Each with its own full schedule; nats per masked word on the mixed text (in the figure the grey line"
+        " is the untaught student of N steps):",
         _budgets(result),
         f"![Nats on the mixed text against the steps of the training, of {lines}]({names[1]})",
         f"![Nats per masked piece of held-out text by step, of {lines}]({names[0]})",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .show import SLICE, beyond, draw, gained, machine, seeds, signed, table, times
+from .setting import TEACHERS
+from .show import SLICE, beyond, called, draw, gained, machine, seeds, signed, table, times
 
 COLOURS = {"constant": "#0072b2", "falling": "#d55e00"}
 HOLLOW = ("o", "s")
@@ -23,7 +24,7 @@ def page(result: dict[str, Any], folder: Path) -> str:
         "Written by `benchmarks/study` from the JSON of question `pays`; not to be edited.",
         *([SLICE] if result["setting"] == "quick" else []),
         f"Students with the teachers as they were after {_listed(scale['stages'])}% of their training, taught"
-        f" under `{result['weighting']}`, {result['mixture']} mixture, the recommended one of"
+        f" under {called(result | {'teachers': TEACHERS})}, the recommended mixture of"
         f" [question 1](study-convergence.md). Students of {' and '.join(map(times, scale['sizes']))};"
         f" {short} and {long} steps, each with its own schedule; a share of the teachers in the loss (kd)"
         f" that stays {result['kd']:g} and one that falls from there to 0 at the last step. {seeds(result)};"
@@ -72,7 +73,9 @@ def plot(result: dict[str, Any], path: Path) -> None:
                 )  # fmt: skip
     axes.set_xlabel("nats per masked word that teachers are ahead of the untaught student")
     axes.set_ylabel("nats per masked word gained, mixed text")
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8
+    )
     draw(figure, path)
 
 
@@ -126,7 +129,7 @@ def says(result: dict[str, Any]) -> list[str]:
     if gains:
         least = min(gains, key=lambda point: float(point["ahead"]["mixed"]))
         lines.append(
-            f"The smallest lead of teachers at which a gain is beyond its interval is"
+            f"The smallest lead of teachers (below 0: behind) at which a gain is beyond its interval is"
             f" {signed(least['ahead']['mixed'])} nats ({_where(least)}; {gained(least['gain']['mixed'])})."
         )
     losses = [point for point in points if beyond(point["gain"]["mixed"]) < 0]
