@@ -21,7 +21,7 @@ from limbeck.distill import weighting as weighting_
 from limbeck.distill.step import DistillStep
 from limbeck.distill.weighting import DEFAULT_TEMPERATURE, TeacherStats
 from limbeck.files import atomic_write
-from limbeck.pipeline.assemble import EVALUATION_SEED, assemble
+from limbeck.pipeline.assemble import EVALUATION_SEED, Assembled, assemble
 from limbeck.pipeline.train import prepared_teachers
 from limbeck.recipe import load_recipe
 from limbeck.run import environment
@@ -40,9 +40,31 @@ GRID = {
 
 def measure(setting: str) -> dict[str, Any]:
     """Nats of every mixture and of each teacher alone, and the first teacher's mean weight."""
-    recipe = load_recipe(HERE / "first" / SETTINGS[setting])
-    made = assemble(recipe)
+    made = assemble(load_recipe(HERE / "first" / SETTINGS[setting]))
     teachers = prepared_teachers(made, None, None)
+    found = explain(made)
+    return {
+        "slots": found["slots"],
+        "teachers": {
+            row["name"]: {"nats": nats, "calibration": row["temperature"]}
+            for row, nats in zip(teachers, found["alone"], strict=True)
+        },
+        "mixtures": [
+            {name: row[name] for name in ("weighting", "temperature", "nats")}
+            | {"weight_of_first": row["weights"][0]}
+            for row in found["mixtures"]
+        ],
+    }
+
+
+def explain(made: Assembled) -> dict[str, Any]:
+    """How well the teachers explain the sample of valid, alone and mixed by every weighting and temperature.
+
+    The teachers are loaded, and calibrated if they are to be. Returns `slots` (those that all teachers
+    cover), `alone` (nats per slot of each teacher) and `mixtures`: rows of `weighting`, `temperature`, `nats`
+    and `weights` (each teacher's mean).
+    """
+    recipe = made.recipe
     width = made.placed[0].projection.student_width
     step = DistillStep(made.placed, recipe.distill, width)
     collator = Collator(
@@ -52,7 +74,7 @@ def measure(setting: str) -> dict[str, Any]:
     priors = torch.zeros(len(made.placed))
     cells = [("uniform", 1.0), *((name, tau) for name, grid in GRID.items() for tau in grid)]
     nats = dict.fromkeys(cells, 0.0)
-    heavy = dict.fromkeys(cells, 0.0)
+    totals = {cell: torch.zeros(len(made.placed)) for cell in cells}
     alone, slots = [0.0] * len(made.placed), 0
     for batch in fixed_batches(made.valid, collator, made.valid_rows, 64):
         said = step.predict(batch).at_one
@@ -65,20 +87,17 @@ def measure(setting: str) -> dict[str, Any]:
             scores = weighting_.scores(name, stats, batch.passage)
             weight = weighting_.weights(scores, priors, tau, stats.covered)
             nats[name, tau] -= float((weight * own).sum(0)[together].log().sum())
-            heavy[name, tau] += float(weight[0][together].sum())
+            totals[name, tau] += weight[:, together].sum(1)
         slots += int(together.sum())
     return {
         "slots": slots,
-        "teachers": {
-            row["name"]: {"nats": total / slots, "calibration": row["temperature"]}
-            for row, total in zip(teachers, alone, strict=True)
-        },
+        "alone": [total / slots for total in alone],
         "mixtures": [
             {
                 "weighting": name,
                 "temperature": tau,
                 "nats": nats[name, tau] / slots,
-                "weight_of_first": heavy[name, tau] / slots,
+                "weights": (totals[name, tau] / slots).tolist(),
             }
             for name, tau in cells
         ],

@@ -379,6 +379,19 @@ def test_a_geometric_product_of_nothing_gives_way_to_the_arithmetic_mixture():
     assert tail.sum() == 0
 
 
+def test_a_geometric_mixture_with_equal_weights_is_the_softmax_of_the_mean_logits():
+    """Where the vocabularies are one and nothing is calibrated: what is called teaching by mean logits."""
+    logits = torch.randn(3, SLOTS, VOCABULARY) * 3
+    said = [
+        Projected(torch.arange(SLOTS), one.softmax(1), torch.zeros(SLOTS), torch.zeros(SLOTS))
+        for one in logits
+    ]
+    _, w = pipeline("uniform", GOLD, said, [1.0] * 3, 1.0)
+    target, tail, _ = mix(said, w, "geometric")
+    torch.testing.assert_close(target, logits.mean(0).softmax(1))
+    torch.testing.assert_close(tail, torch.zeros(SLOTS))
+
+
 def test_nearly_all_inexpressible_still_sums_to_one():
     mass = torch.full((1, VOCABULARY), 2e-6 / VOCABULARY)
     said = Projected(torch.tensor([0]), mass, 1 - mass.sum(1), torch.zeros(1))

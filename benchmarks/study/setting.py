@@ -43,6 +43,8 @@ class Setting:
     overrides of the teachers' recipes. gloss_instances: of SemCor, in gloss training; gloss_steps: its steps.
     tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in turn.
     rows: most training rows of a task of GLUE (None: all; else the task is called by another name).
+    weightings: that are compared. shares: students are trained for N, N/2 and N/4 steps. stages: of the
+    teachers, per cent of their training.
     """
 
     name: str
@@ -68,6 +70,9 @@ class Setting:
     paraphrase_words: tuple[int, ...] = (16, 32)
     paraphrase_limit: int | None = None
     big_model: bool = True
+    weightings: tuple[str, ...] = ("uniform", "gold", "evidence", "entropy", "max_prob", "margin")
+    shares: tuple[int, ...] = (1, 2, 4)
+    stages: tuple[int, ...] = (25, 50, 100)
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     @property
@@ -129,4 +134,7 @@ QUICK = Setting(
     paraphrase_words=(16,),
     paraphrase_limit=100,
     big_model=False,
+    weightings=("uniform", "evidence", "entropy"),
+    shares=(1, 2),
+    stages=(50, 100),
 )  # fmt: skip

@@ -90,7 +90,7 @@ def student_recipe(setting: Setting, student: Student) -> Recipe:
             f"distill.mixture={arm.mixture}",
             f"distill.calibrate={str(arm.calibrate).lower()}",
             f"distill.kd={arm.kd}",
-            f"distill.store={setting.scratch / f'store-{arm.stage}'}",
+            f"distill.store={store_folder(setting, arm.stage, calibrate=arm.calibrate)}",
             f"distill.kept={setting.kept}",
         ]
         if arm.temperature is not None:
@@ -106,15 +106,21 @@ def student_recipe(setting: Setting, student: Student) -> Recipe:
     return recipe_from(data, RECIPE.parent, apply_overrides(data, overrides))
 
 
-def build_stores(setting: Setting, stage: int = 100) -> dict[str, Any]:
+def store_folder(setting: Setting, stage: int, *, calibrate: bool = True) -> Path:
+    """Of the teachers' stores: those of teachers that are not calibrated are others."""
+    return setting.scratch / (f"store-{stage}" + ("" if calibrate else "-raw"))
+
+
+def build_stores(setting: Setting, stage: int = 100, *, calibrate: bool = True) -> dict[str, Any]:
     """The teachers' predictions of the students' text: `stores` as in `store info`, `seconds` by teacher."""
-    file = setting.scratch / f"store-{stage}" / "built.json"
+    file = store_folder(setting, stage, calibrate=calibrate) / "built.json"
     if file.exists():
         return dict(json.loads(file.read_text()))
     train_teachers(setting)
-    arm = Arm("store", stage=stage)
+    arm = Arm("store", stage=stage, calibrate=calibrate)
     recipe = student_recipe(setting, Student(arm, setting.sizes[0], setting.steps, setting.seeds[0]))
-    jobs = [Job(f"store of {name} at {stage}%", partial(_build, recipe, name)) for name in TEACHERS]
+    raw = "" if calibrate else ", not calibrated"
+    jobs = [Job(f"store of {name} at {stage}%{raw}", partial(_build, recipe, name)) for name in TEACHERS]
     built = do_all(setting, "stores", jobs)
     found = {
         "stores": [store for one in built for store in one["stores"]],
@@ -125,14 +131,23 @@ def build_stores(setting: Setting, stage: int = 100) -> dict[str, Any]:
 
 
 def _build(recipe: Recipe, teacher: str) -> dict[str, Any]:
+    """`seconds`: of all goes at it together."""
+    clock = Path(recipe.distill.store) / f"{teacher}.seconds.json"
+    spent = json.loads(clock.read_text()) if clock.exists() else 0.0
     began = time.perf_counter()
-    return build(recipe, teacher=teacher) | {"seconds": time.perf_counter() - began}
+    try:
+        found = build(recipe, teacher=teacher)
+    finally:
+        spent += time.perf_counter() - began
+        clock.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(clock, json.dumps(spent))
+    return found | {"seconds": spent}
 
 
 def train_students(setting: Setting, what: str, students: list[Student]) -> dict[Student, dict[str, Any]]:
     """Trains what is not trained yet; each student's results.json."""
-    for stage in sorted({s.arm.stage for s in students if s.arm.teachers}):
-        build_stores(setting, stage)
+    for stage, calibrate in sorted({(s.arm.stage, s.arm.calibrate) for s in students if s.arm.teachers}):
+        build_stores(setting, stage, calibrate=calibrate)
     write_texts(setting)
     jobs = [Job(s.name, partial(run, student_recipe(setting, s))) for s in students]
     return dict(zip(students, do_all(setting, what, jobs), strict=True))

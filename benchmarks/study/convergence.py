@@ -1,0 +1,240 @@
+"""Question 1: does the same student learn faster and more from teachers, and from which mixture of them?
+
+What is chosen is chosen on the held-out texts of `Setting.texts`, in this order: each weighting's
+temperature; whether students see the mask alone; the best single teacher; the best weighting; the
+recommended mixture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import nats
+from .convergence_page import headline, page
+from .jobs import say
+from .setting import TEACHERS, Setting, Size
+from .students import Arm, build_stores
+from .teachers import teacher_model, train_teachers
+from .temperature import temperatures
+from .trainings import Trainings
+
+__all__ = ["Choice", "answer", "choose", "headline", "page"]
+
+MAIN = ("none", "single", "uniform", "best")
+"""The arms of every length and both sizes, by the part they play."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The arms that were compared for N steps at the small size, and what was chosen of them.
+
+    main: by the parts of `MAIN`. sees: nats by what untaught and taught students see.
+    """
+
+    arms: list[Arm]
+    main: dict[str, Arm]
+    recommended: Arm
+    sees: dict[str, dict[str, float]]
+    temperatures: dict[str, Any]
+
+
+def planned(setting: Setting) -> str:
+    """How many trainings there will be at most."""
+    seeds, lengths = len(setting.seeds), len(setting.shares)
+    small = 4 + len(TEACHERS) + len(setting.weightings) - 1 + 5 + len(MAIN) * (lengths - 1)
+    large = len(MAIN) * len(setting.shares[:2])
+    names = [size.name for size in setting.sizes]
+    return f"at most {small * seeds} trainings of {names[0]} and {large * seeds} of {names[1]}"
+
+
+def choose(setting: Setting, trainings: Trainings) -> Choice:
+    """Trains the students of the small size for N steps, and chooses."""
+    small = setting.sizes[0]
+    found = temperatures(setting)
+    both = {
+        "none": {"bert": Arm("none", teachers=()), "mask": Arm("none-mask", teachers=(), sees="mask")},
+        "taught": {"bert": Arm("uniform"), "mask": Arm("uniform-mask", sees="mask")},
+    }
+    first = [arm for kinds in both.values() for arm in kinds.values()]
+    trainings.train("what students see", [s for arm in first for s in trainings.students(arm, small)])
+    sees = {}
+    for who, kinds in both.items():
+        mixed = trainings.mixed(list(kinds.values()), small)
+        sees[who] = {kind: mixed[arm.name] for kind, arm in kinds.items()}
+    best = {who: min(kinds, key=kinds.__getitem__) for who, kinds in sees.items()}
+    none, suffix = both["none"][best["none"]], "" if best["taught"] == "bert" else "-mask"
+
+    def taught(name: str, **fields: Any) -> Arm:
+        return Arm(name + suffix, sees=best["taught"], **fields)
+
+    def weighted(name: str) -> Arm:
+        tau = None if name == "uniform" else found["chosen"][name]
+        return taught(name, weighting=name, temperature=tau)
+
+    def variant(kind: str, arm: Arm) -> Arm:
+        name, mixture = f"{kind}-{arm.name}", "geometric" if "geometric" in kind else "arithmetic"
+        return replace(arm, name=name, mixture=mixture, calibrate="raw" not in kind)
+
+    singles = {name: taught(f"only-{name}", teachers=(name,)) for name in TEACHERS}
+    weightings = {name: weighted(name) for name in setting.weightings}
+    uniform = weightings["uniform"]
+    others = [variant(kind, uniform) for kind in ("geometric", "raw", "geometric-raw")]
+    second = [*singles.values(), *weightings.values(), *others]
+    trainings.train("N steps", [s for arm in second for s in trainings.students(arm, small)])
+    mixed = trainings.mixed([*singles.values(), *weightings.values()], small)
+    single = min(singles.values(), key=lambda arm: mixed[arm.name])
+    winner = min(weightings.values(), key=lambda arm: mixed[arm.name])
+    others += [variant(kind, winner) for kind in ("geometric", "raw")]
+    trainings.train("mixtures", [s for arm in others for s in trainings.students(arm, small)])
+    mixtures = list(dict.fromkeys([*weightings.values(), *others]))
+    mixed = trainings.mixed(mixtures, small)
+    recommended = min(mixtures, key=lambda arm: mixed[arm.name])
+    arms = list(dict.fromkeys([*first, *singles.values(), *mixtures]))
+    main = dict(zip(MAIN, (none, single, uniform, winner), strict=True))
+    return Choice(arms, main, recommended, sees, found)
+
+
+def answer(setting: Setting) -> dict[str, Any]:
+    """Everything the page says."""
+    say(f"convergence: {planned(setting)}")
+    trainings = Trainings(setting)
+    taught = train_teachers(setting)
+    stores = build_stores(setting), build_stores(setting, calibrate=False)
+    choice = choose(setting, trainings)
+    small, large = setting.sizes
+    main = choice.main.values()
+    shorter = [(small, share) for share in setting.shares[1:]] + [(large, s) for s in setting.shares[:2]]
+    runs = [s for size, share in shorter for arm in main for s in trainings.students(arm, size, share)]
+    trainings.train("other lengths and sizes", runs)
+    tested = [trainings.models(arm, small) for arm in choice.arms]
+    tested += [trainings.models(arm, size, share) for size, share in shorter for arm in main]
+    nats.measure(setting, [model for models in tested for model in models], setting.test_texts())
+    folders = [teacher_model(setting, name) for name in TEACHERS]
+    nats.measure(setting, folders)
+    return {
+        "scale": scale(setting) | {"trainings": len(trainings.done)},
+        "arms": {arm.name: asdict(arm) for arm in choice.arms},
+        "parts": {part: arm.name for part, arm in choice.main.items()},
+        "recommended": recommended(trainings, choice),
+        "default": _default(),
+        "sees": choice.sees,
+        "temperatures": choice.temperatures,
+        "teachers": _teachers(setting, taught),
+        "beside_teachers": _beside(trainings, choice, folders),
+        "stores": {"calibrated": stores[0]["seconds"], "raw": stores[1]["seconds"]},
+        "tables": _tables(trainings, choice),
+        "gains": _gains(trainings, choice),
+        "curves": {
+            size.name: {part: trainings.curve(arm, size) for part, arm in choice.main.items()}
+            for size in setting.sizes
+        },
+    }
+
+
+def scale(setting: Setting) -> dict[str, Any]:
+    """At what scale a question was asked."""
+    return {
+        "sizes": [size.name for size in setting.sizes],
+        "rates": [size.learning_rate for size in setting.sizes],
+        "steps": setting.steps,
+        "shares": list(setting.shares),
+        "batch": setting.batch,
+        "seeds": list(setting.seeds),
+        "passages": setting.passages,
+        "text_words": setting.text_words,
+        "glosses": setting.glosses,
+        "kept": setting.kept,
+        "texts": list(setting.texts()),
+        "test_texts": list(setting.test_texts()),
+    }
+
+
+def recommended(trainings: Trainings, choice: Choice) -> dict[str, Any]:
+    """The mixture with the lowest nats, and its lead over `uniform` as it stands."""
+    arm, uniform = choice.recommended, choice.main["uniform"]
+    lead = None if arm == uniform else trainings.gain(arm, uniform, trainings.setting.sizes[0])
+    return {"arm": asdict(arm), "lead": lead}
+
+
+def _default() -> dict[str, Any]:
+    """What a recipe that says nothing gets."""
+    from limbeck.distill.weighting import DEFAULT_TEMPERATURE
+    from limbeck.recipe_distill import DistillSection
+
+    fields = DistillSection.model_fields
+    weighting = str(fields["weighting"].default)
+    temperature = DEFAULT_TEMPERATURE[weighting]
+    return {"weighting": weighting, "temperature": temperature, "mixture": fields["mixture"].default}
+
+
+def _teachers(setting: Setting, taught: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {
+            "parameters": found["student"]["parameters"],
+            "vocabulary": found["student"]["vocabulary"],
+            "steps": found["cost"]["steps"],
+            "seconds": found["cost"]["seconds"],
+            "words": found["text"]["train"]["words"],
+        }
+        for name, found in taught.items()
+    }
+
+
+def _beside(trainings: Trainings, choice: Choice, folders: list[Path]) -> dict[str, Any]:
+    """Teachers and students of N steps on the words that are one piece for all of them."""
+    setting = trainings.setting
+    models: dict[str, list[Path]] = {name: [place] for name, place in zip(TEACHERS, folders, strict=True)}
+    for size in setting.sizes:
+        for part, arm in choice.main.items():
+            models[f"{part} {size.name}"] = trainings.models(arm, size)
+    return nats.table(setting, models, list(setting.texts()), single=True)
+
+
+def _tables(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
+    """Nats by arm and text, of every size and length, and the seconds of the trainings."""
+    setting, found = trainings.setting, []
+    for number, size in enumerate(setting.sizes):
+        for share in setting.shares if number == 0 else setting.shares[:2]:
+            everything = number == 0 and share == 1
+            chosen = choice.arms if everything else list(choice.main.values())
+            arms = {arm.name: arm for arm in chosen}
+            found.append(
+                {
+                    "size": size.name,
+                    "steps": setting.steps // share,
+                    "valid": trainings.table(arms, size, share, list(setting.texts())),
+                    "test": trainings.table(arms, size, share, list(setting.test_texts())),
+                    "seconds": {name: trainings.seconds(arm, size, share) for name, arm in arms.items()},
+                }
+            )
+    return found
+
+
+def _gains(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
+    """Paired gains of the best weighting, at equal lengths and at half of the other's; and of mixtures."""
+    # A part may have the name of an arm that is another: the part comes first.
+    setting, arms = trainings.setting, {arm.name: arm for arm in choice.arms} | choice.main
+    small = setting.sizes[0]
+    pairs: list[tuple[str, str, Size, tuple[int, int]]] = []
+    for number, size in enumerate(setting.sizes):
+        for share in setting.shares if number == 0 else setting.shares[:2]:
+            pairs += [("best", other, size, (share, share)) for other in ("none", "uniform", "single")]
+            pairs += [(other, "none", size, (share, share)) for other in ("uniform", "single")]
+        pairs += [(part, "none", size, (2, 1)) for part in ("best", "uniform", "single")]
+    for arm in choice.arms:
+        if arm.mixture == "geometric" or not arm.calibrate:
+            parent = "best" if arm.weighting == choice.main["best"].weighting else "uniform"
+            pairs.append((arm.name, parent, small, (1, 1)))
+    return [
+        {
+            "better": better,
+            "worse": worse,
+            "size": size.name,
+            "steps": [setting.steps // share for share in shares],
+        }
+        | trainings.gain(arms[better], arms[worse], size, shares)
+        for better, worse, size, shares in pairs
+        if arms[better] != arms[worse] or shares[0] != shares[1]
+    ]
