@@ -7,7 +7,8 @@ from typing import Any
 
 from .parts import dots, fill, head, interval, number, said, table
 
-QUESTION = """What is each student worth where it is fine-tuned on tasks of GLUE: from scratch, distilled, and after
+QUESTION = """What is each student worth where it is fine-tuned on tasks of GLUE: from scratch, distilled,
+and after
 gloss training? The pre-trained all-MiniLM-L6-v2 stands beside, with and without LMGC."""
 METRICS = {
     "cola": "Matthews' correlation",
@@ -47,34 +48,42 @@ def page(result: dict[str, Any], folder: Path) -> str:
         if result["subset"]
         else ""
     )
+    seeds = ", ".join(map(str, result["scale"]["tuning_seeds"]))
+    if "sst2" in tasks:
+        seeds += "; of SST-2 the first three"
     told = f"""{subset}In %, on `dev`, which chose nothing: three epochs, batches of 32, learning rate by the
-        model's width, the last epoch. {metrics}. Rows of training and dev: {counts}. The k-th tuning seed goes
-        with the student of the k-th seed, in turn; tuning seeds
-        {", ".join(map(str, result["scale"]["tuning_seeds"]))}, of SST-2 the first three. Mean ± deviation over
-        tuning seeds; the average's deviation is over seeds that have all tasks."""
+        model's width, the last epoch. {metrics}. Rows of training and dev: {counts}. The k-th tuning seed
+        goes with the student of the k-th seed, in turn; tuning seeds {seeds}.
+        Mean ± deviation over tuning seeds; the average's deviation is over seeds that have all tasks."""
     notes = [
         f"`{name}` gave the same answer everywhere in {count} fine-tunings, which count as no correlation, 0."
         for name, count in result["undefined"].items()
     ]
     if len(whole) < len(models):
         notes.append(
-            "Averages in brackets are over fewer tasks (no SST-2) and do not compare with the others; MiniLM has "
-            "the first three tuning seeds, was fine-tuned in bf16, and learnt glosses of a fiftieth of SemCor."
+            "Averages in brackets are over fewer tasks (no SST-2) and do not compare with the "
+            "others; MiniLM has "
+            "the first three tuning seeds, was fine-tuned in bf16, and learnt glosses of a fiftieth "
+            "of SemCor."
         )
-    return "\n\n".join(
-        [
-            *head(result, "Understanding: tasks of GLUE", QUESTION),
-            fill(told),
-            table(["", *tasks, "average"], rows),
-            *([fill(" ".join(notes))] if notes else []),
-            "![Average over the tasks of every model and tuning seed](study-glue.svg)",
-            fill("""Differences of averages, paired by tuning seed [95% t-interval; SST-2 and the other tasks have
-            different seeds and count as independent there]:"""),
-            table(["", "points", "tasks"], changes),
-            "## What it says",
-            said(result["aims"], "+.2f"),
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                *head(result, "Understanding: tasks of GLUE", QUESTION),
+                fill(told),
+                table(["", *tasks, "average"], rows),
+                *([fill(" ".join(notes))] if notes else []),
+                "![Average over the tasks of every model and tuning seed](study-glue.svg)",
+                fill("""Differences of averages, paired by tuning seed [95% t-interval; tasks that have
+                different seeds
+            count as independent there]:"""),
+                table(["", "points", "tasks"], changes),
+                "## What it says",
+                said(result["aims"], "+.2f"),
+            ]
+        )
+        + "\n"
+    )
 
 
 def headline(result: dict[str, Any]) -> list[str]:

@@ -76,7 +76,7 @@ def _general(
 
 
 def parameters(folders: Mapping[str, Sequence[Path]]) -> Row:
-    """Of the language models, without the gloss head beside them: `counts`, and whether all `shapes` agree."""
+    """Of the language models, without gloss heads: `counts`, and whether all shapes are `equal`."""
     shapes = {name: _shapes(places[0]) for name, places in folders.items()}
     first = next(iter(shapes.values()))
     assert all(_shapes(p) == shapes[name] for name, places in folders.items() for p in places)
@@ -120,6 +120,7 @@ def aims(gains: Mapping[str, Row], valid: Row, test: Row, f1_gains: Mapping[str,
                 "the interval above 0",
                 negated(plain),
                 decides="low",
+                above=True,
                 unit="nats",
             ),
         ]
@@ -131,5 +132,8 @@ def aims(gains: Mapping[str, Row], valid: Row, test: Row, f1_gains: Mapping[str,
 
 def negated(gain: Row) -> Row:
     """The same difference the other way round."""
-    turned = {one: None if gain[other] is None else -gain[other] for one, other in (("low", "high"), ("high", "low"))}
+    turned = {
+        one: None if gain[other] is None else -gain[other]
+        for one, other in (("low", "high"), ("high", "low"))
+    }
     return {"mean": -gain["mean"], "values": [-value for value in gain["values"]]} | turned

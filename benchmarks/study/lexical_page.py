@@ -12,7 +12,8 @@ from matplotlib import pyplot as plt
 
 from .parts import COLOURS, fill, head, interval, number, said, table
 
-QUESTION = """Learning which gloss of a lexicon fits a word (LMGC): what does it cost the language model that a student
+QUESTION = """Learning which gloss of a lexicon fits a word (LMGC): what does it cost the language model
+that a student
 is, where words are masked and predicted beside it (LMGC-M), and where the teachers give the targets of those
 (cohesive)? And does it add parameters?"""
 
@@ -48,24 +49,31 @@ def page(result: dict[str, Any], folder: Path) -> str:
     counts = result["parameters"]["counts"]
     same = "**equal in number and shape**" if result["parameters"]["equal"] else "**not equal**"
     shown = ", ".join(f"`{name}` {count:,}" for name, count in counts.items())
-    return "\n\n".join(
-        [
-            *head(result, "Does lexical pre-training keep the language model?", QUESTION),
-            fill(f"""Nats per masked word, lower is better, on up to {result["passages"]:,} passages of each
+    return (
+        "\n\n".join(
+            [
+                *head(result, "Does lexical pre-training keep the language model?", QUESTION),
+                fill(f"""Nats per masked word, lower is better, on up to {result["passages"]:,} passages of
+                each
             text; mean ± deviation over seeds. F1 in % as in [study-wsd.md](study-wsd.md)."""),
-            table(["", *names, "F1"], rows),
-            fill("""Nats before less after, above 0 where the model got better, paired by seed and word [95%,
+                table(["", *names, "F1"], rows),
+                fill("""Nats before less after, above 0 where the model got better, paired by seed and word
+                [95%,
             seeds and passages drawn together]. General text is encyclopedia and fiction, each half:"""),
-            table(["", *texts, "general", "general, test"], changes),
-            fill("""The held-out glosses are held out of the students' training, not of gloss training, where
+                table(["", *texts, "general", "general, test"], changes),
+                fill("""The held-out glosses are held out of the students' training, not of gloss training,
+                where
             every gloss of a word is read: better nats there are in part of glosses met before."""),
-            "![Nats on general text against F1 of every model and seed](study-lexical.svg)",
-            fill(f"""Parameters of the language models: {shown}: {same}. The gloss head, two outputs of the
+                "![Nats on general text against F1 of every model and seed](study-lexical.svg)",
+                fill(f"""Parameters of the language models: {shown}: {same}. The gloss head, two outputs of
+                the
             pooled state, lies in a file beside the model and is no part of it."""),
-            "## What it says",
-            said(result["aims"]),
-        ]
-    ) + "\n"
+                "## What it says",
+                said(result["aims"]),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _figure(result: dict[str, Any], path: Path) -> None:

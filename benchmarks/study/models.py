@@ -1,4 +1,4 @@
-"""The models that questions 3 to 6 judge: students from scratch and distilled, and what glosses make of them."""
+"""The models that questions 3 to 6 judge: students from scratch, distilled, and taught glosses."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def gloss_recipe(setting: Setting, model: str, seed: int, rate: float) -> Recipe
         f"gloss.eval_every={max(1, setting.gloss_steps // 4)}",
     ]
     if setting.quick:
-        section += ["gloss.train=[\"wordnet-examples\"]", "eval.passages=16", "gloss.valid_limit=64"]
+        section += ['gloss.train=["wordnet-examples"]', "eval.passages=16", "gloss.valid_limit=64"]
     if setting.gloss_instances is not None:
         section.append(f"gloss.limit={setting.gloss_instances}")
     if way.temperature is not None:

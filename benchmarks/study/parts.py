@@ -1,4 +1,4 @@
-"""What the pages of questions 3 to 6 share: spreads, paired intervals, aims, tables, sentences, one figure."""
+"""What questions 3 to 6 share: spreads, paired intervals, aims, tables, sentences, a figure."""
 
 from __future__ import annotations
 
@@ -34,33 +34,45 @@ def spread(values: Sequence[float]) -> Row:
 
 def paired(better: Sequence[float], worse: Sequence[float]) -> Row:
     """Differences of pairs: `mean`, the 95% t-interval `low`, `high` (None for one pair), `values`."""
-    return {"mean": statistics.fmean(values := [a - b for a, b in zip(better, worse, strict=True)])} | (
-        t_interval(statistics.fmean(values), [(1.0, values)]) | {"values": values}
-    )
+    values = [a - b for a, b in zip(better, worse, strict=True)]
+    mean = statistics.fmean(values)
+    return {"mean": mean} | t_interval(mean, [(1.0, values)]) | {"values": values}
 
 
 def t_interval(mean: float, blocks: Sequence[tuple[float, Sequence[float]]]) -> Row:
-    """95% interval `low`, `high` of a weighted sum of independent means; None where a block has one value.
+    """95% interval `low`, `high` of a weighted sum of independent means.
 
-    blocks: weight and values of each. Several have Welch's and Satterthwaite's degrees of freedom.
+    None where a block has one value, or all values are the same: no width would claim a certainty that is not
+    there. blocks: weight and values of each. Several have Welch's and Satterthwaite's degrees of freedom.
     """
     from scipy.stats import t
 
+    nothing = {"low": None, "high": None}
     if any(len(values) < 2 for _, values in blocks):
-        return {"low": None, "high": None}
+        return nothing
     parts = [(w * w * statistics.variance(v) / len(v), len(v) - 1) for w, v in blocks]
     total = sum(part for part, _ in parts)
     if total == 0:
-        return {"low": mean, "high": mean}
+        return nothing
     freedom = total**2 / sum(part**2 / degrees for part, degrees in parts)
     reach = float(t.ppf(0.975, freedom)) * math.sqrt(total)
     return {"low": mean - reach, "high": mean + reach}
 
 
 def aim(
-    what: str, wanted: str, found: Mapping[str, Any], *, decides: str = "mean", least: float = 0.0, unit: str = ""
+    what: str,
+    wanted: str,
+    found: Mapping[str, Any],
+    *,
+    decides: str = "mean",
+    least: float = 0.0,
+    above: bool = False,
+    unit: str = "",
 ) -> Row:
-    """An aim and whether it is met: `found[decides]` is at least `least`; None where there is no such bound."""
+    """An aim and whether it is met: `found[decides]` is `least` or more, or `above` it.
+
+    None where there is no such bound.
+    """
     value = found[decides]
     return {
         "what": what,
@@ -70,7 +82,7 @@ def aim(
         "low": found["low"],
         "high": found["high"],
         "beyond": None if value is None else value - least,
-        "met": None if value is None else bool(value >= least),
+        "met": None if value is None else value > least or (value == least and not above),
     }
 
 
@@ -107,8 +119,9 @@ def head(result: Row, title: str, question: str) -> list[str]:
         {way["mixture"]} mixture ({way["by"]}). Gloss training: {told["gloss_steps"]:,} steps of 32 of
         {training["instances"]:,} instances with a choice (WordNet's examples{SEMCOR[result["setting"]]}), the
         same for all kinds; the last step is measured. Its learning rate, {made["rate"]:g}, was chosen by the
-        mean F1 of `distilled+LMGC-M` on SemEval-2007 ({", ".join(f"{rate}: {f1:.1f}"
-        for rate, f1 in made["rates"].items())}); no other set chose anything. {machine["processor"]},
+        mean F1 of `distilled+LMGC-M` on SemEval-2007 ({
+        ", ".join(f"{rate}: {f1:.1f}" for rate, f1 in made["rates"].items())
+    }); no other set chose anything. {machine["processor"]},
         {machine["cores"]} cores; torch {machine["versions"]["torch"]}, transformers
         {machine["versions"]["transformers"]}; {result["seconds"] / 3600:.2f} hours, with models that no
         earlier question had trained."""
@@ -116,7 +129,9 @@ def head(result: Row, title: str, question: str) -> list[str]:
 
 
 SEMCOR = {"full": " and SemCor", "quick": ""}
-SOURCE = """Written by `python -m study` from `study-{name}.json`; not to be edited. [All questions](study.md)."""
+SOURCE = (
+    """Written by `python -m study` from `study-{name}.json`; not to be edited. [All questions](study.md)."""
+)
 
 
 def number(value: Mapping[str, Any], form: str = ".2f") -> str:
@@ -128,7 +143,7 @@ def interval(found: Mapping[str, Any], form: str = "+.3f") -> str:
     """A difference with its 95% interval."""
     shown = format(found["mean"], form)
     if found["low"] is None:
-        return f"{shown} (no interval: one seed)"
+        return f"{shown} (no interval)"
     return f"{shown} [{format(found['low'], form)}, {format(found['high'], form)}]"
 
 
@@ -141,7 +156,8 @@ def said(aims: Sequence[Row], form: str = "+.3f") -> str:
         beyond = one["beyond"]
         how = "" if beyond is None else f", {'by' if one['met'] else 'short by'} {abs(beyond):{form[1:]}}"
         lines.append(
-            f"- {verdict}{how}: {one['what']}. Wanted: {one['wanted']}. Measured: {interval(one, form)}{unit}."
+            f"- {verdict}{how}: {one['what']}. Wanted: {one['wanted']}. Measured: "
+            f"{interval(one, form)}{unit}."
         )
     return "\n".join(lines)
 
@@ -152,7 +168,7 @@ def dots(
     """Each name's values as dots and their mean as a bar; `lines`: named values to compare with."""
     mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 10})
     figure, axes = plt.subplots(figsize=(7.5, 0.9 + 0.42 * len(rows)), layout="constrained")
-    for place, (name, row) in enumerate(rows.items()):
+    for place, row in enumerate(rows.values()):
         colour = COLOURS[place % len(COLOURS)]
         axes.plot(row["values"], [place] * len(row["values"]), "o", color=colour, alpha=0.6, markersize=5)
         axes.plot([row["mean"]] * 2, [place - 0.3, place + 0.3], color=colour, linewidth=2)

@@ -40,7 +40,8 @@ class Setting:
 
     text_words: words of each domain that students read, beside all glosses of `glosses`. steps: N, of a
     student's training. seeds: of students. passages: of each held-out text that is measured. teachers:
-    overrides of the teachers' recipes. gloss_instances: most in gloss training (None: all); gloss_steps, gloss_rates: its
+    overrides of the teachers' recipes. gloss_instances: most in gloss training (None: all); gloss_steps,
+    gloss_rates: its
     steps, and the learning rates of which the development set chooses one.
     tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in turn.
     rows: most training rows of a task of GLUE (None: all; else the task is called by another name).

@@ -7,7 +7,8 @@ from typing import Any
 
 from .parts import dots, fill, head, interval, number, said, table
 
-QUESTION = """Which gloss fits a word in its context, by models that have learnt WordNet's glosses: are they better
+QUESTION = """Which gloss fits a word in its context, by models that have learnt WordNet's glosses: are they
+better
 than the first sense, and does distillation help what LMGC then learns?"""
 BASELINES = {
     "first_sense": "*WordNet's first sense*",
@@ -21,39 +22,43 @@ def page(result: dict[str, Any], folder: Path) -> str:
     """Tables by set, by kind of word, of comparisons; a figure of all sets together."""
     models, baselines, whole = result["models"], result["baselines"], result["whole"]
     lines = {title.strip("*"): baselines[whole][name] for name, title in _there(result).items()}
-    dots(
-        folder / "study-wsd.svg", {n: row["f1"] for n, row in models.items()}, f"F1 in % on {whole}", lines
-    )
+    dots(folder / "study-wsd.svg", {n: row["f1"] for n, row in models.items()}, f"F1 in % on {whole}", lines)
     sets = list(result["instances"])
     rows = [[f"`{name}`", *(number(row["sets"][one]) for one in sets)] for name, row in models.items()]
     rows += [[title, *(f"{baselines[one][n]:.2f}" for one in sets)] for n, title in _there(result).items()]
     parts = [part for part in PARTS if part in next(iter(models.values()))["parts"]]
     by_part = [[f"`{name}`", *(number(row["parts"][p]) for p in parts)] for name, row in models.items()]
     counts = "; ".join(f"{name}: {count:,}" for name, count in result["instances"].items())
-    told = f"""F1 in % by the official rule, candidates of the gold part of speech, mean ± deviation over seeds.
+    told = f"""F1 in % by the official rule, candidates of the gold part of speech, mean ± deviation over
+        seeds.
         SemEval-2007 chose the learning rate, so that its F1 is no test; ALL holds it, by the field's habit.
         Instances: {counts}."""
-    left = "; ".join(f"`{name}`: {why}" for name, why in result["left_out"].items())
-    return "\n\n".join(
-        [
-            *head(result, "Sense", QUESTION),
-            fill(told),
-            table(["", *(f"{one} (dev)" if one == "semeval2007" else one for one in sets)], rows),
-            f"![F1 on {whole} of every model and seed, beside the baselines](study-wsd.svg)",
-            f"{whole} by kind of word (seen: a right sense occurs in SemCor):",
-            table(["", *(PARTS[part] for part in parts)], by_part),
-            fill(COMPARED),
-            _comparisons(result),
-            fill(f"Left out: {left}"),
-            "## What it says",
-            said(result["aims"], "+.2f"),
-            _beside(result),
-        ]
-    ) + "\n"
+    left = " ".join(f"`{name}` is left out: {why}." for name, why in result["left_out"].items())
+    return (
+        "\n\n".join(
+            [
+                *head(result, "Sense", QUESTION),
+                fill(told),
+                table(["", *(f"{one} (dev)" if one == "semeval2007" else one for one in sets)], rows),
+                f"![F1 on {whole} of every model and seed, beside the baselines](study-wsd.svg)",
+                f"{whole} by kind of word (seen: a right sense occurs in SemCor):",
+                table(["", *(PARTS[part] for part in parts)], by_part),
+                fill(COMPARED),
+                _comparisons(result),
+                fill(left),
+                "## What it says",
+                said(result["aims"], "+.2f"),
+                _beside(result),
+            ]
+        )
+        + "\n"
+    )
 
 
-COMPARED = """Differences in points of F1 on all sets together, over the mean of the seeds [95%, sentences and seeds drawn
-together], and seed by seed [95%, sentences drawn] with the instances that only the first named, or only the other, has right
+COMPARED = """Differences in points of F1 on all sets together, over the mean of the seeds [95%, sentences
+and seeds drawn
+together], and seed by seed [95%, sentences drawn] with the instances that only the first named, or only the
+other, has right
 and McNemar's exact p:"""
 
 
