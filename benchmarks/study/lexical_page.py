@@ -80,15 +80,17 @@ def _figure(result: dict[str, Any], path: Path) -> None:
     """F1 against nats of general text; models that have learnt no glosses as lines of their nats."""
     mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 10})
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for colour, (name, row) in zip(COLOURS, result["models"].items(), strict=False):
+    for name, row in result["models"].items():
         if row["f1"] is None:
             style = "--" if name == "distilled" else ":"
-            axes.axvline(row["general"]["mean"], color="#777777", linestyle=style, linewidth=1, label=name)
+            axes.axvline(
+                row["general"]["mean"], color=COLOURS[name], linestyle=style, linewidth=1, label=name
+            )
         else:
             points = row["general"]["values"], row["f1"]["values"]
-            axes.plot(*points, "o", color=colour, alpha=0.4, markersize=5)
+            axes.plot(*points, "o", color=COLOURS[name], alpha=0.4, markersize=5)
             means = [row["general"]["mean"]], [row["f1"]["mean"]]
-            axes.plot(*means, "D", color=colour, markersize=8, label=name)
+            axes.plot(*means, "D", color=COLOURS[name], markersize=8, label=name)
     axes.set_xlabel("nats per masked word of general text (lower is better)")
     axes.set_ylabel("F1 in %")
     axes.legend(frameon=False, fontsize=8)

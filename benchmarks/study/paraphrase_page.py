@@ -10,7 +10,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from .parts import COLOURS, fill, head, interval, number, table
+from .parts import COLOURS, GREY, fill, head, interval, number, table
 
 QUESTION = """Is a short text an original or a paraphrasing tool's work: which student tells it with few
 texts to
@@ -106,15 +106,13 @@ def _figure(result: dict[str, Any], path: Path) -> None:
         1, len(lengths), figsize=(7.5, 4.4), layout="constrained", sharey=True, squeeze=False
     )
     for axes, words in zip(panels[0], lengths, strict=True):
-        for place, (name, row) in enumerate(every.items()):
+        for name, row in every.items():
             cells = [cell for cell in row["cells"] if cell["words"] == words]
-            baseline = name not in result["models"]
-            axes.errorbar(
+            axes.plot(
                 [cell["size"] for cell in cells],
                 [cell["f1"]["mean"] for cell in cells],
-                yerr=[cell["f1"]["sd"] or 0.0 for cell in cells],
-                color="#777777" if baseline else COLOURS[place % len(COLOURS)],
-                linestyle=(":" if "300" in name else "--") if baseline else "-",
+                color=COLOURS.get(name, GREY),
+                linestyle="-" if name in COLOURS else ":" if "300" in name else "--",
                 marker="o",
                 markersize=4,
                 linewidth=1.3,

@@ -15,12 +15,21 @@ from matplotlib import pyplot as plt
 from step_page import _fill as fill
 from step_page import _table as table
 
+from .models import MODELS
 from .setting import Setting
 
 __all__ = ["aim", "dots", "fill", "head", "interval", "number", "paired", "said", "scale", "spread", "table"]
 
 Row = dict[str, Any]
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3b08")
+COLOURS = dict(
+    zip(
+        MODELS,
+        ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+        strict=True,
+    )
+)
+GREY = "#777777"
+"""Of what is no student."""
 
 
 def spread(values: Sequence[float]) -> Row:
@@ -52,7 +61,7 @@ def t_interval(mean: float, blocks: Sequence[tuple[float, Sequence[float]]]) -> 
         return nothing
     parts = [(w * w * statistics.variance(v) / len(v), len(v) - 1) for w, v in blocks]
     total = sum(part for part, _ in parts)
-    if total == 0:
+    if total < 1e-18:  # rounding
         return nothing
     freedom = total**2 / sum(part**2 / degrees for part, degrees in parts)
     reach = float(t.ppf(0.975, freedom)) * math.sqrt(total)
@@ -123,9 +132,10 @@ def head(result: Row, title: str, question: str) -> list[str]:
         ", ".join(f"{rate}: {f1:.1f}" for rate, f1 in made["rates"].items())
     }); no other set chose anything. {machine["processor"]},
         {machine["cores"]} cores; torch {machine["versions"]["torch"]}, transformers
-        {machine["versions"]["transformers"]}; {result["seconds"] / 3600:.2f} hours, with models that no
+        {machine["versions"]["transformers"]}; {result["seconds"] / 3600:.2f} hours, with the training of
+        models that no
         earlier question had trained."""
-    return [*found, f"**Question.** {question}", fill(text)]
+    return [*found, fill(f"**Question.** {question}"), fill(text)]
 
 
 SEMCOR = {"full": " and SemCor", "quick": ""}
@@ -168,12 +178,12 @@ def dots(
     """Each name's values as dots and their mean as a bar; `lines`: named values to compare with."""
     mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 10})
     figure, axes = plt.subplots(figsize=(7.5, 0.9 + 0.42 * len(rows)), layout="constrained")
-    for place, row in enumerate(rows.values()):
-        colour = COLOURS[place % len(COLOURS)]
+    for place, (name, row) in enumerate(rows.items()):
+        colour = COLOURS.get(name, GREY)
         axes.plot(row["values"], [place] * len(row["values"]), "o", color=colour, alpha=0.6, markersize=5)
         axes.plot([row["mean"]] * 2, [place - 0.3, place + 0.3], color=colour, linewidth=2)
     for place, (name, value) in enumerate((lines or {}).items()):
-        axes.axvline(value, color="#777777", linestyle=("--", ":", "-.")[place % 3], linewidth=1, label=name)
+        axes.axvline(value, color=GREY, linestyle=("--", ":", "-.")[place % 3], linewidth=1, label=name)
     if lines:
         axes.legend(frameon=False, fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows))

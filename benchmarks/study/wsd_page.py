@@ -47,8 +47,7 @@ def page(result: dict[str, Any], folder: Path) -> str:
                 _comparisons(result),
                 fill(left),
                 "## What it says",
-                said(result["aims"], "+.2f"),
-                _beside(result),
+                said(result["aims"], "+.2f") + "\n" + _beside(result),
             ]
         )
         + "\n"
