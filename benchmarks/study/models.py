@@ -144,7 +144,7 @@ def make_models(setting: Setting) -> dict[str, Any]:
     do_all(setting, "gloss rates", rates)
     f1s = {rate: dev_f1(setting, SWEPT, rate) for rate in setting.gloss_rates}
     rate = chosen_rate(f1s)
-    names = [model for model in LEXICAL if model != SWEPT]
+    names = [model for model in reversed(LEXICAL) if model != SWEPT]  # the longest first
     do_all(setting, "gloss", [job for model in names for job in _jobs(setting, model, rate)])
     return {
         "recommended": recommended(setting),
