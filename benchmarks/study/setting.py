@@ -40,7 +40,9 @@ class Setting:
 
     text_words: words of each domain that students read, beside all glosses of `glosses`. steps: N, of a
     student's training. seeds: of students. passages: of each held-out text that is measured. teachers:
-    overrides of the teachers' recipes. gloss_instances: of SemCor, in gloss training; gloss_steps: its steps.
+    overrides of the teachers' recipes. gloss_instances: most in gloss training (None: all); gloss_steps,
+    gloss_rates: its
+    steps, and the learning rates of which the development set chooses one.
     tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in turn.
     rows: most training rows of a task of GLUE (None: all; else the task is called by another name).
     weightings: that are compared. shares: students are trained for N, N/2 and N/4 steps. stages: of the
@@ -60,8 +62,8 @@ class Setting:
     kept: int = 32
     teachers: tuple[str, ...] = ()
     gloss_instances: int | None = None
-    gloss_steps: int = 4000
-    gloss_rate: float = 5e-4
+    gloss_steps: int = 2000
+    gloss_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     wsd_sets: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ("cola", "sst2", "mrpc", "stsb", "rte")
     tuning_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -126,6 +128,7 @@ QUICK = Setting(
               "train.save_every=15", "train.batch=32"),
     gloss_instances=256,
     gloss_steps=8,
+    gloss_rates=(1e-3, 3e-3),
     wsd_sets=("semeval2007",),
     tasks=("mrpc", "rte"),
     tuning_seeds=(0, 1),

@@ -1,0 +1,277 @@
+"""The study's questions 3 to 6: arithmetic, and pages of made-up results for any outcome."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from study import glue, lexical, models, paraphrase, parts, wsd
+from study.setting import FULL, QUICK, SMALL, Setting
+
+from limbeck.tasks.glue_data import read_tasks
+from limbeck.tasks.wsd_score import Gold
+
+SEEDS = (11, 12, 13)
+
+
+def test_t_interval_of_one_block_is_students() -> None:
+    found = parts.paired([3.0, 5.0, 7.0], [1.0, 2.0, 3.0])
+    assert found["values"] == [2.0, 3.0, 4.0]
+    reach = 4.302653 / 3**0.5  # t(2, 0.975), deviation 1
+    assert found["mean"] == pytest.approx(3.0)
+    assert found["low"] == pytest.approx(3.0 - reach, abs=1e-4)
+    assert found["high"] == pytest.approx(3.0 + reach, abs=1e-4)
+
+
+def test_no_interval_claims_a_certainty_that_is_not_there() -> None:
+    assert parts.paired([3.0], [1.0])["low"] is None
+    assert parts.paired([3.0, 4.0], [1.0, 2.0])["low"] is None
+
+
+def test_aims_are_met_missed_or_cannot_be_told() -> None:
+    found = {"mean": 0.2, "low": -0.1, "high": 0.5}
+    assert parts.aim("x", "y", found)["met"] is True
+    assert parts.aim("x", "y", found, decides="low")["met"] is False
+    assert parts.aim("x", "y", found, decides="low", least=-0.1)["met"] is True
+    assert parts.aim("x", "y", found, decides="low", least=-0.1, above=True)["met"] is False
+    alone = parts.aim("x", "y", {"mean": 0.2, "low": None, "high": None}, decides="low")
+    assert alone["met"] is None
+    text = parts.said([alone, parts.aim("x", "y", found, decides="low", unit="points")])
+    assert "**Cannot be told**: x." in text
+    assert "**Missed**, short by 0.100: x. Wanted: y. Measured: +0.200 [-0.100, +0.500] points." in text
+
+
+def test_averages_of_tasks_with_different_seeds() -> None:
+    worse = {"cola": {0: 10.0, 1: 20.0, 2: 30.0}, "sst2": {0: 50.0, 1: 50.0}}
+    better = {"cola": {0: 12.0, 1: 23.0, 2: 31.0}, "sst2": {0: 54.0, 1: 52.0}}
+    found = glue.average(worse)
+    assert found["mean"] == pytest.approx((20 + 50) / 2)
+    assert found["values"] == [30.0, 35.0]
+    difference = glue.paired_average(better, worse)
+    assert difference["mean"] == pytest.approx((2.0 + 3.0) / 2)
+    variance = (1.0 / 3 + 2.0 / 2) / 4  # of each task's mean, halved weights
+    freedom = variance**2 / ((1 / 12) ** 2 / 2 + (1 / 4) ** 2 / 1)
+    from scipy.stats import t
+
+    reach = t.ppf(0.975, freedom) * variance**0.5
+    assert difference["low"] == pytest.approx(2.5 - reach)
+    # Tasks of the same seeds are one block: what is common to them does not cancel.
+    same = glue.paired_average(
+        {"a": {0: 1.0, 1: 3.0}, "b": {0: 1.0, 1: 3.0}}, {"a": {0: 0.0, 1: 0.0}, "b": {0: 0.0, 1: 0.0}}
+    )
+    assert same["low"] == pytest.approx(parts.paired([1.0, 3.0], [0.0, 0.0])["low"])
+
+
+def test_tuning_seeds_take_the_students_in_turn() -> None:
+    folders = {name: [Path(f"{name}-{seed}") for seed in SEEDS] for name in models.MODELS}
+    found = glue.plan(FULL, folders, {"MiniLM": Path("big")})
+    mine = [one for one in found if one.model == "scratch"]
+    assert [one.place.name for one in mine] == [f"scratch-{s}" for s in (11, 12, 13, 11, 12)]
+    assert ["sst2" in one.tasks for one in mine] == [True] * 3 + [False] * 2
+    big = [one for one in found if one.model == "MiniLM"]
+    assert [one.seed for one in big] == [0, 1, 2]
+    assert not any("sst2" in one.tasks for one in big)
+
+
+def test_f1_differences_are_paired_by_seed_and_sentence() -> None:
+    ids = [f"d.s{number // 2:03d}.t{number % 2:03d}" for number in range(40)]
+    gold = Gold.of([(name, "n", ("k",)) for name in ids], None)
+    found = wsd.paired_f1(np.tile([[1.0, 3.0]], (40, 1)), gold)
+    assert found["mean"] == pytest.approx(2.0)
+    assert found["values"] == pytest.approx([1.0, 3.0])
+    assert (found["low"], found["high"]) == pytest.approx((1.0, 3.0))  # sentences agree, seeds do not
+
+
+def test_a_rate_is_chosen_by_f1_and_the_lower_of_equals() -> None:
+    assert models.chosen_rate({1e-3: 40.0, 3e-4: 41.0, 3e-3: 39.0}) == 3e-4
+    assert models.chosen_rate({3e-3: 40.0, 1e-3: 40.0}) == 1e-3
+
+
+def test_what_question_1_recommends_is_how_students_are_distilled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Setting, "results", tmp_path)
+    assert models.recommended(FULL)["by"] == "the defaults"
+    way = '{"recommended": {"weighting": "gold", "temperature": 0.5, "mixture": "geometric"}}'
+    (tmp_path / "study-convergence.json").write_text(way, encoding="utf-8")
+    arm = models.arm(FULL, "distilled+LMGC")
+    assert (arm.name, arm.weighting, arm.temperature) == ("best-gold-0.5-geometric", "gold", 0.5)
+    assert models.arm(FULL, "scratch+LMGC").teachers == ()
+    assert models.student(FULL, "distilled+LMGC", 12).size == SMALL
+
+
+@pytest.mark.data
+def test_the_first_rows_of_a_task_are_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Setting, "scratch", tmp_path)
+    if not (glue.DATA / "glue" / "CoLA").is_dir():
+        pytest.skip("no GLUE")
+    place = glue.data(replace(QUICK, tasks=("cola", "mrpc", "rte"), rows=10))
+    found, _ = read_tasks(str(place), ["cola-subset", "mrpc-subset", "rte-subset"])
+    assert [len(one.train) for one in found] == [10, 10, 10]
+    assert [len(one.dev["dev"]) for one in found] == [1043, 408, 277]
+
+
+def base(question: str, seeds: tuple[int, ...], quick: bool) -> dict[str, Any]:
+    setting = replace(QUICK if quick else FULL, seeds=seeds)
+    return {
+        "question": question,
+        "setting": setting.name,
+        "seconds": 7200.0,
+        "scale": parts.scale(setting),
+        "made": {
+            "recommended": {
+                "weighting": "margin", "temperature": None, "mixture": "arithmetic", "by": "question 1",
+            },
+            "rates": {"0.001": 40.1, "0.003": 41.2},
+            "rate": 3e-3,
+            "training": {name: {"instances": 64_000} for name in models.LEXICAL},
+        },
+        "environment": {
+            "processor": "A processor", "cores": 2, "versions": {"torch": "2.0", "transformers": "5.0"},
+        },
+    }  # fmt: skip
+
+
+def values(mean: float, count: int) -> dict[str, Any]:
+    return parts.spread([mean + 0.1 * number for number in range(count)])
+
+
+def gain(mean: float) -> dict[str, Any]:
+    return {"mean": mean, "low": mean - 0.05, "high": mean + 0.05, "values": [mean]}
+
+
+@pytest.mark.parametrize(("seeds", "quick", "sign"), [(SEEDS, False, 1), ((11,), True, -1)])
+def test_pages_of_nats_and_senses(seeds: tuple[int, ...], quick: bool, sign: int, tmp_path: Path) -> None:
+    count = len(seeds)
+    gains = {m: dict.fromkeys(("general", "test"), gain(0.1 * sign)) for m in models.LEXICAL}
+    texts = ("encyclopedia", "fiction", "glosses", "mixed")
+    for found in gains.values():
+        found["valid"] = {text: gain(0.1 * sign) for text in texts}
+    f1_gains = {m: gain(1.0 * sign) for m in lexical.DISTILLED[1:]}
+    tests = ("encyclopedia (test)", "fiction (test)", "mixed")
+    result = base("lexical", seeds, quick) | {
+        "passages": 64,
+        "models": {
+            name: {
+                "nats": {text: values(5.0, count) for text in texts},
+                "general": values(5.0, count),
+                "test_nats": {text: values(5.0, count) for text in tests},
+                "f1": values(40.0, count) if "+" in name else None,
+            }
+            for name in models.MODELS
+        },
+        "gains": gains,
+        "f1_gains": f1_gains,
+        "parameters": {"counts": dict.fromkeys(models.MODELS, 1_300_000), "equal": sign > 0},
+        "aims": lexical.aims(gains, values(5.0, count), values(5.0, count), f1_gains),
+    }
+    text = lexical.page(result, tmp_path)
+    assert (tmp_path / "study-lexical.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert text.count("**Met**") == (6 if sign > 0 else 2)
+    assert ("**equal in number and shape**" in text) == (sign > 0)
+    assert ("prove nothing" in text) == quick
+    assert ("5.100 ± 0.100" in text) == (count > 1)
+    assert "test (before less after)" in lexical.headline(result)[0]
+
+
+def wsd_result(seeds: tuple[int, ...], taught: dict[str, Any]) -> dict[str, Any]:
+    one = {
+        "f1_difference": 0.01,
+        "f1_difference_interval": [-0.01, 0.03],
+        "mcnemar": {"only_first": 5, "only_second": 9, "p": 0.42},
+    }
+    row = values(41.0, len(seeds))
+    return base("wsd", seeds, False) | {
+        "whole": "ALL",
+        "instances": {"semeval2007": 455, "ALL": 7253},
+        "models": {
+            name: {"f1": row, "sets": {"semeval2007": row, "ALL": row}, "parts": {"n": row, "seen": row}}
+            for name in models.LEXICAL
+        },
+        "baselines": {
+            name: {"first_sense": 65.19, "most_frequent_sense": 65.45, "random": 38.75}
+            for name in ("semeval2007", "ALL")
+        },
+        "comparisons": {
+            f"{b} - {a}": {"mean over seeds": taught, "seeds": {str(s): one for s in seeds}}
+            for a, b in wsd.PAIRS
+        },
+        "left_out": dict.fromkeys(models.STARTS, wsd.NO_HEAD),
+        "aims": [parts.aim("it helps", "more", taught, decides="low", above=True)],
+    }
+
+
+@pytest.mark.parametrize("seeds", [SEEDS, (11,)])
+def test_page_of_senses(seeds: tuple[int, ...], tmp_path: Path) -> None:
+    text = wsd.page(result := wsd_result(seeds, gain(1.0)), tmp_path)
+    assert "**Met**, by 0.95: it helps" in text
+    assert "points below *WordNet's first sense*" in text
+    assert "points above *chance*" in text
+    assert "`scratch` is left out" in text
+    assert "| 11 | +1.00 [-1.00, +3.00] | 9 and 5 | 0.42 |" in text
+    assert "65.19" in wsd.headline(result)[0]
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (0,)])
+def test_page_of_glue(seeds: tuple[int, ...], tmp_path: Path) -> None:
+    students = {
+        name: {task: {s: 60.0 + 2 * s + place for s in seeds} for task in ("rte", "sst2")}
+        for place, name in enumerate(models.MODELS)
+    }
+    scores = students | {"MiniLM": {"rte": {s: 70.0 + s for s in seeds}}}
+    result = base("glue", SEEDS, False) | {
+        "tasks": ["rte", "sst2"],
+        "subset": False,
+        "counts": {task: {"train": 2490, "dev": 277} for task in ("rte", "sst2")},
+        "models": {
+            name: {"tasks": {t: parts.spread(list(by.values())) for t, by in tasks.items()}}
+            | {"average": glue.average(tasks)}
+            for name, tasks in scores.items()
+        },
+        "undefined": {"scratch": 1},
+        "baselines": {task: {"majority": 50.0, "tfidf": 52.0} for task in ("rte", "sst2")},
+        "differences": glue.differences(scores),
+        "aims": glue.aims(scores),
+    }
+    text = glue.page(result, tmp_path)
+    # Differences that are the same in every seed have no interval, so nothing is claimed.
+    assert text.count("**Cannot be told**") == 3
+    assert "`scratch` gave the same answer everywhere in 1 fine-tunings" in text
+    assert "Averages in brackets" in text
+    assert "MiniLM" not in (tmp_path / "study-glue.svg").read_text(encoding="utf-8")
+    assert "+1.00" in glue.headline(result)[0]
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_page_of_paraphrases(better: bool, tmp_path: Path) -> None:
+    def cells(value: float) -> list[dict[str, Any]]:
+        sizes = (200, 1000, 5000)
+        return [{"words": w, "size": s, "f1": values(value, 2)} for w in (16, 32) for s in sizes]
+
+    found = {n: {"cells": cells(60.0 if n in models.STARTS else 65.0)} for n in models.MODELS}
+    tfidf = {name: cells(62.0 if better else 70.0) for name in paraphrase.BASELINES}
+    compared = paraphrase.comparisons(found, tfidf)
+    result = base("paraphrase", SEEDS, False) | {
+        "test": {"name": "test", "texts": 16254, "of": 16254, "undecidable": {"16": 3, "32": 0}},
+        "valid_texts": 500,
+        "learning_rate": 3e-4,
+        "models": found,
+        "baselines": {name: {"cells": rows} for name, rows in tfidf.items()},
+        "few": paraphrase.FEW,
+        "comparisons": compared,
+        "aims": paraphrase.aims(compared),
+    }
+    assert len(result["aims"]) == 5 * 4 * 2
+    text = paraphrase.page(result, tmp_path)
+    assert ("**Met**" in text) == better
+    assert f"in {40 if better else 20} of 40 comparisons" in text
+    assert "against TF-IDF better in " + ("4 of 4" if better else "0 of 4") in text
+    assert "3 with 16 words" in text
+    assert f"{40 if better else 20} of 40" in paraphrase.headline(result)[0]
