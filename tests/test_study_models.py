@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from study import glue, lexical, models, paraphrase, parts, wsd
 from study.setting import FULL, QUICK, SMALL, Setting
+from study.students import Arm
 
 from limbeck.tasks.glue_data import read_tasks
 from limbeck.tasks.wsd_score import Gold
@@ -99,11 +101,17 @@ def test_what_question_1_recommends_is_how_students_are_distilled(
 ) -> None:
     monkeypatch.setattr(Setting, "results", tmp_path)
     assert models.recommended(FULL)["by"] == "the defaults"
-    way = '{"recommended": {"weighting": "gold", "temperature": 0.5, "mixture": "geometric"}}'
-    (tmp_path / "study-convergence.json").write_text(way, encoding="utf-8")
-    arm = models.arm(FULL, "distilled+LMGC")
-    assert (arm.name, arm.weighting, arm.temperature) == ("best-gold-0.5-geometric", "gold", 0.5)
-    assert models.arm(FULL, "scratch+LMGC").teachers == ()
+    none = Arm("none-mask", teachers=(), sees="mask")
+    taught = Arm("geometric-gold", weighting="gold", temperature=0.5, mixture="geometric", calibrate=False)
+    answer = {
+        "arms": {"none-mask": asdict(none)},
+        "parts": {"none": "none-mask"},
+        "recommended": {"arm": asdict(taught)},
+    }
+    (tmp_path / "study-convergence.json").write_text(json.dumps(answer), encoding="utf-8")
+    assert models.arm(FULL, "distilled+LMGC") == taught, "the same students, not trained again"
+    assert models.arm(FULL, "scratch+LMGC") == none
+    assert models.recommended(FULL)["by"] == "question 1"
     assert models.student(FULL, "distilled+LMGC", 12).size == SMALL
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from limbeck.pipeline.gloss import gloss
 from limbeck.recipe import DistillSection, Recipe, load_recipe
 
+from .chosen import chosen
 from .jobs import Job, do_all
 from .setting import DATA, HOUSE, TEACHERS, Setting
 from .students import Arm, Student, folder, train_students
@@ -43,33 +44,20 @@ def start(model: str) -> str:
 
 def recommended(setting: Setting) -> dict[str, Any]:
     """The best way to be taught, `weighting`, `temperature`, `mixture`, and who says so (`by`)."""
-    file = setting.results / "study-convergence.json"
-    if file.exists():
-        found = json.loads(file.read_text(encoding="utf-8")).get("recommended")
-        if found:
-            names = ("weighting", "temperature", "mixture")
-            return {name: found[name] for name in names} | {"by": "question 1"}
-    usual = DistillSection()
-    return {
-        "weighting": usual.weighting,
-        "temperature": usual.weighting_temperature,
-        "mixture": usual.mixture,
-        "by": "the defaults",
-    }
+    way = arm(setting, "distilled")
+    names = ("weighting", "temperature", "mixture", "calibrate")
+    by = "the defaults" if chosen(setting) is None else "question 1"
+    return {name: getattr(way, name) for name in names} | {"by": by}
 
 
 def arm(setting: Setting, model: str) -> Arm:
-    """How the model's student was taught."""
-    if start(model) == "scratch":
-        return Arm("none", teachers=())
-    way = recommended(setting)
-    heat = "" if way["temperature"] is None else f"-{way['temperature']:g}"
-    return Arm(
-        f"best-{way['weighting']}{heat}-{way['mixture']}",
-        weighting=way["weighting"],
-        temperature=way["temperature"],
-        mixture=way["mixture"],
+    """How the model's student was taught: as question 1 has chosen, whose students these are then."""
+    usual = DistillSection()
+    none, taught = chosen(setting) or (
+        Arm("none", teachers=()),
+        Arm(usual.weighting, weighting=usual.weighting, mixture=usual.mixture),
     )
+    return none if start(model) == "scratch" else taught
 
 
 def student(setting: Setting, model: str, seed: int) -> Student:
@@ -95,6 +83,7 @@ def gloss_recipe(setting: Setting, model: str, seed: int, rate: float) -> Recipe
         f"text.valid={json.dumps(list(setting.texts().values()))}",
         f"distill.weighting={way.weighting}",
         f"distill.mixture={way.mixture}",
+        f"distill.calibrate={str(way.calibrate).lower()}",
         f"gloss.init={folder(setting, student(setting, model, seed)) / 'model'}",
         f"gloss.train={json.dumps(['wordnet-examples', str(wsd / 'semcor' / 'semcor.data.xml.xz')])}",
         f"gloss.valid={json.dumps([str(wsd / 'eval' / 'semeval2007.data.xml')])}",

@@ -6,12 +6,12 @@ share of the teachers in the loss and one that falls to nothing.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from . import nats
+from .chosen import chosen
 from .convergence import choose, scale
 from .jobs import say
 from .pays_page import headline, page
@@ -28,14 +28,11 @@ SHARES = {"constant": None, "falling": 0.0}
 
 def arms(setting: Setting) -> tuple[Arm, Arm]:
     """The untaught students' and the recommended taught ones', as question 1 has chosen them."""
-    file = setting.results / "study-convergence.json"
-    if not file.exists():
-        choice = choose(setting, Trainings(setting))
-        return choice.main["none"], choice.recommended
-    found = json.loads(file.read_text(encoding="utf-8"))
-    none, taught = found["arms"][found["parts"]["none"]], found["recommended"]["arm"]
-    made = [Arm(**(fields | {"teachers": tuple(fields["teachers"])})) for fields in (none, taught)]
-    return made[0], made[1]
+    known = chosen(setting)
+    if known is not None:
+        return known
+    choice = choose(setting, Trainings(setting))
+    return choice.main["none"], choice.recommended
 
 
 def staged(arm: Arm, stage: int, falling: str) -> Arm:
