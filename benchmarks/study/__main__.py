@@ -1,10 +1,10 @@
 """The study, or some of its questions; the same command goes on where it was stopped.
 
-    PYTHONPATH=benchmarks python -m study [--quick] [QUESTION ...]
+    PYTHONPATH=benchmarks python -m study [--quick [--scratch FOLDER]] [QUESTION ...]
 
 Writes a JSON per question to benchmarks/results, and docs/results/study*.md and figures from those files.
-The quick setting, a slice of every question, leaves both in benchmarks/study/scratch/quick. Needs the `bench`
-extra, WordNet 3.0 and the data (LIMBECK_DATA).
+The quick setting, a slice of every question, leaves both in FOLDER/quick, by default in
+benchmarks/study/scratch. Needs the `bench` and `eval` extras, WordNet 3.0 and the data (LIMBECK_DATA).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from importlib import import_module
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from limbeck.errors import Interrupted, UserError
@@ -23,9 +24,8 @@ from limbeck.run import environment
 
 from . import pages
 from .jobs import say
+from .questions import QUESTIONS
 from .setting import FULL, QUICK, Setting
-
-QUESTIONS = ("convergence", "pays", "words", "lexical", "glue", "paraphrase", "wsd", "cost")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,15 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(QUESTIONS))
     parser.add_argument("--quick", action="store_true", help="a slice of every question")
     parser.add_argument("--pages", action="store_true", help="only write the pages anew")
+    parser.add_argument(
+        "--scratch", type=Path, metavar="FOLDER", help="where the quick setting leaves everything"
+    )
     given = parser.parse_args(arguments)
     unknown = set(given.questions) - set(QUESTIONS)
     if unknown:
         parser.error(f"no question {', '.join(sorted(unknown))}; there are {', '.join(QUESTIONS)}")
+    if given.scratch and not given.quick:
+        parser.error("--scratch goes with --quick; the full study keeps its models where its recipes say")
     setting = QUICK if given.quick else FULL
+    if given.scratch:
+        setting = replace(setting, root=given.scratch.absolute())
+    asked = [name for name in QUESTIONS if not given.questions or name in given.questions]
     try:
-        for name in QUESTIONS if not given.pages else ():
-            if not given.questions or name in given.questions:
-                answer(setting, name)
+        for name in asked if not given.pages else ():
+            answer(setting, name)
         pages.write(setting)
     except (KeyboardInterrupt, Interrupted):
         say("stopped; the same command goes on")
@@ -56,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def answer(setting: Setting, name: str) -> dict[str, Any]:
     """Does what is missing of a question, and writes its JSON."""
     began = time.perf_counter()
-    clock = setting.scratch / "seconds" / f"{name}.json"
-    before = json.loads(clock.read_text()) if clock.exists() else 0.0
+    before = spent_on(setting, name)
     say(f"question {name}")
     try:
-        found = import_module(f"{__package__}.{name}").answer(setting)
+        found = QUESTIONS[name].load().answer(setting)
     finally:
         spent = before + time.perf_counter() - began
+        clock = _clock(setting, name)
         clock.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(clock, json.dumps(spent))
     result = {"question": name, "setting": setting.name, "seconds": spent} | found
@@ -72,6 +79,16 @@ def answer(setting: Setting, name: str) -> dict[str, Any]:
     atomic_write(file, json.dumps(result, indent=1) + "\n")
     say(f"wrote {file.name} after {spent / 60:.1f} min")
     return result
+
+
+def spent_on(setting: Setting, name: str) -> float:
+    """Seconds that a question has taken so far, over all sessions."""
+    clock = _clock(setting, name)
+    return float(json.loads(clock.read_text())) if clock.exists() else 0.0
+
+
+def _clock(setting: Setting, name: str) -> Path:
+    return setting.scratch / "seconds" / f"{name}.json"
 
 
 if __name__ == "__main__":

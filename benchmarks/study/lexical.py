@@ -28,7 +28,7 @@ def answer(setting: Setting) -> dict[str, Any]:
     made = make_models(setting)
     folders = model_folders(setting)
     every = [place for places in folders.values() for place in places]
-    tests = test_texts(setting)
+    tests = setting.test_texts()
     nats.measure(setting, every)
     nats.measure(setting, every, tests)
     sense = wsd.measured(setting)
@@ -61,11 +61,6 @@ def answer(setting: Setting) -> dict[str, Any]:
         "parameters": parameters(folders),
         "aims": aims(gains, general["distilled"]["mixed"], test["distilled"]["mixed"], f1_gains),
     }
-
-
-def test_texts(setting: Setting) -> dict[str, str]:
-    """Under names of their own: what is kept of a text goes by its name."""
-    return {f"{name} (test)": source for name, source in setting.test_texts().items()}
 
 
 def _general(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,29 @@ def _settings(setting: Setting) -> MlmSettings:
     return MlmSettings(passages=setting.passages, precision="bf16", batch=64)
 
 
+def _sources(setting: Setting) -> dict[str, str]:
+    """Of every text's name."""
+    texts, tests = setting.texts(), setting.test_texts()
+    assert not set(texts) & set(tests), "two texts of one name"
+    return texts | tests
+
+
+@lru_cache
+def _digest(source: str, written: int) -> str:
+    """Of what a file holds; of another source (`wordnet:`), of what it is called. written: when, in ns."""
+    data = Path(source).read_bytes() if written else source.encode()
+    return hashlib.blake2b(data, digest_size=4).hexdigest()
+
+
 def _file(setting: Setting, model: Path, text: str) -> Path:
-    return setting.scratch / "words" / f"{fingerprint(model)[:20]}-{text}-{setting.passages}.safetensors"
+    """It goes by what the model and the text are."""
+    source = _sources(setting)[text]
+    of = _digest(source, Path(source).stat().st_mtime_ns if Path(source).is_file() else 0)
+    name = f"{fingerprint(model)}-{text}-{of}-{setting.passages}.safetensors"
+    return setting.scratch / "words" / name
 
 
-def _measure(setting: Setting, model: Path, text: str, source: str) -> dict[str, Any]:
+def _measure(setting: Setting, model: Path, text: str) -> dict[str, Any]:
     """One model's words on one text; kept in a file."""
     from limbeck.files import cache_dir
     from limbeck.tasks.mlm import Compared
@@ -41,8 +60,8 @@ def _measure(setting: Setting, model: Path, text: str, source: str) -> dict[str,
     from limbeck.text.pieces import PieceTokenizer
 
     corpus = build_corpus(
-        [source], base=Path.cwd(), words=WORDS, min_words=4, on_error="stop", cache=cache_dir() / "text",
-        label=text,
+        [_sources(setting)[text]], base=Path.cwd(), words=WORDS, min_words=4, on_error="stop",
+        cache=cache_dir() / "text", label=text,
     )  # fmt: skip
     module, tokenizer, report = load_masked_lm(model, what="model")
     pieces = PieceTokenizer.from_hf(tokenizer, limit=report.limit, name=model.name)
@@ -52,13 +71,13 @@ def _measure(setting: Setting, model: Path, text: str, source: str) -> dict[str,
     return {}
 
 
-def measure(setting: Setting, models: Sequence[Path], texts: Mapping[str, str] | None = None) -> None:
-    """Measures what is not measured yet; `texts` as `Setting.texts`, which is the default."""
-    texts = setting.texts() if texts is None else texts
+def measure(setting: Setting, models: Sequence[Path], texts: Iterable[str] | None = None) -> None:
+    """Measures what is not measured yet. texts: names of the setting's; default: those that choose."""
+    named = list(setting.texts() if texts is None else texts)
     jobs = [
-        Job(f"{model.parent.name} on {text}", partial(_measure, setting, model, text, source))
+        Job(f"{model.parent.name} on {text}", partial(_measure, setting, model, text))
         for model in dict.fromkeys(models)
-        for text, source in texts.items()
+        for text in named
         if kept(_file(setting, model, text)) is None
     ]
     do_all(setting, "nats", jobs)

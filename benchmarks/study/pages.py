@@ -1,28 +1,138 @@
-"""docs/results/study.md and a page per question, from the committed JSON alone."""
+"""docs/results/study.md, a page per question, and the README's part, from the committed JSON alone."""
 
 from __future__ import annotations
 
 import json
-from importlib import import_module
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from limbeck.files import atomic_write
 
 from .jobs import say
-from .setting import Setting
+from .questions import QUESTIONS
+from .setting import ROOT, Setting
+from .show import SLICE, duration, table, times
+
+Results = Mapping[str, dict[str, Any]]
+
+BEGIN, END = "<!-- study -->", "<!-- /study -->"
+"""Between these the README holds what this writes."""
+IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 def found(setting: Setting) -> dict[str, dict[str, Any]]:
-    """The results that are there, by question."""
-    files = sorted(setting.results.glob("study-*.json"))
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return {row["question"]: row for row in rows}
+    """The results that are there, by question, in the study's order."""
+    files = {name: setting.results / f"study-{name}.json" for name in QUESTIONS}
+    return {
+        name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()
+    }
 
 
-def write(setting: Setting) -> None:
-    """Writes the pages of what is answered."""
-    setting.pages.mkdir(parents=True, exist_ok=True)
-    for name, result in found(setting).items():
-        page = import_module(f"{__package__}.{name}").page(result, setting.pages)
-        atomic_write(setting.pages / f"study-{name}.md", page)
-        say(f"wrote study-{name}.md")
+def write(setting: Setting, readme: Path = ROOT / "README.md") -> None:
+    """Writes the pages of what is answered, the overview, and, of the full study, the README's part."""
+    results = found(setting)
+    if not results:
+        return
+    pages = make(results, setting, setting.pages)
+    say(f"wrote {', '.join(pages)}")
+    if not setting.quick:
+        text = readme.read_text(encoding="utf-8")
+        atomic_write(readme, with_study(text, results, pages, setting))
+
+
+def make(results: Results, setting: Setting, folder: Path) -> dict[str, str]:
+    """Writes all pages and figures into the folder; the pages by their files' names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {
+        f"study-{name}.md": QUESTIONS[name].load().page(result, folder) for name, result in results.items()
+    }
+    pages["study.md"] = overview(results, setting)
+    for name, page in pages.items():
+        atomic_write(folder / name, page)
+    return pages
+
+
+def line_of(name: str, result: dict[str, Any]) -> str:
+    """A question's answer in one line of Markdown that may stand in a table."""
+    lines = (part.strip().removeprefix("- ") for part in QUESTIONS[name].load().headline(result))
+    return " ".join(lines).replace("|", "\\|")
+
+
+def scale(setting: Setting, results: Results) -> str:
+    """At what scale all of it was measured: two sentences."""
+    sizes = " and ".join(times(size.name) for size in setting.sizes)
+    words = setting.text_words
+    text = f"{words / 1e6:.1f} million" if words >= 1_000_000 else f"{words:,}"
+    taught = ""
+    if "teachers" in results:
+        rows = results["teachers"]["teachers"].values()
+        shapes = sorted({times(f"{row['layers']}x{row['hidden']}") for row in rows})
+        largest = max(row["parameters"] for row in rows) / 1e6
+        longest = duration(max(row["seconds"] for row in rows))
+        taught = (
+            f" of {' and '.join(shapes)}, up to {largest:.1f} million parameters and {longest} of training"
+        )
+    about = next(iter(results.values()))["environment"]
+    seeds = f"{len(setting.seeds)} seed{'s' if len(setting.seeds) > 1 else ''}"
+    return (
+        f"Three teachers{taught}; students of {sizes}, {setting.steps:,} steps of {setting.batch} passages on"
+        f" {text} words of each of two domains and WordNet's glosses, {seeds}; {about['processor']},"
+        f" {about['cores']} cores. What holds at this scale need not hold at a larger one."
+    )
+
+
+def overview(results: Results, setting: Setting) -> str:
+    """docs/results/study.md: of each question its answer in a line, the hours, and where to read on."""
+    rows = [
+        [f"[{QUESTIONS[name].asks}](study-{name}.md)", line_of(name, result), duration(result["seconds"])]
+        for name, result in results.items()
+    ]
+    total = sum(result["seconds"] for result in results.values())
+    left = [f"`{name}`" for name in QUESTIONS if name not in results]
+    parts = [
+        "# The study",
+        "Does Limbeck do what the paper claims? Written by `benchmarks/study` from the JSON of each question;"
+        f" not to be edited. Again: `make study{'-quick' if setting.quick else ''}`; it goes on where it was"
+        " stopped.",
+        *([SLICE] if setting.quick else []),
+        scale(setting, results),
+        table(["question", "answer", "time"], rows, left=2),
+        f"In all {duration(total)}. A question's time holds the trainings that were missing when it was"
+        " asked; later questions use them again.",
+        *([f"Not answered yet: {', '.join(left)}."] if left else []),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def figure_of(pages: Mapping[str, str]) -> str | None:
+    """The first figure of `convergence`, as the README shows it."""
+    image = IMAGE.search(pages.get("study-convergence.md", ""))
+    return f"![{image[1]}](docs/results/{image[2]})" if image else None
+
+
+def with_study(readme: str, results: Results, pages: Mapping[str, str], setting: Setting) -> str:
+    """The README with one table and one figure of the study between its marks.
+
+    Without the answer to the first claim, `convergence`, there is nothing to show, and nothing stands there.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert end, f"README.md has lost {BEGIN} or {END}"
+    if "convergence" not in results:
+        return f"{before}{begin}\n{end}{after}"
+    rows = [
+        [f"[{QUESTIONS[name].asks}](docs/results/study-{name}.md)", line_of(name, result)]
+        for name, result in results.items()
+        if name != "teachers"
+    ]
+    figure = figure_of(pages)
+    parts = [
+        begin,
+        table(["[the study](docs/results/study.md)", "answer"], rows, left=2),
+        *([figure] if figure else []),
+        scale(setting, results),
+        end,
+    ]
+    return before + "\n\n".join(parts) + after

@@ -41,12 +41,12 @@ class Setting:
     text_words: words of each domain that students read, beside all glosses of `glosses`. steps: N, of a
     student's training. seeds: of students. passages: of each held-out text that is measured. teachers:
     overrides of the teachers' recipes. gloss_instances: most in gloss training (None: all); gloss_steps,
-    gloss_rates: its
-    steps, and the learning rates of which the development set chooses one.
+    gloss_rates: its steps, and the learning rates of which the development set chooses one.
     tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in turn.
     rows: most training rows of a task of GLUE (None: all; else the task is called by another name).
     weightings: that are compared. shares: students are trained for N, N/2 and N/4 steps. stages: of the
-    teachers, per cent of their training.
+    teachers, per cent of their training. cost_length: pieces of a passage; cost_seconds: of each
+    measurement. root: of everything that is made on the way.
     """
 
     name: str
@@ -75,7 +75,10 @@ class Setting:
     weightings: tuple[str, ...] = ("uniform", "gold", "evidence", "entropy", "max_prob", "margin")
     shares: tuple[int, ...] = (1, 2, 4)
     stages: tuple[int, ...] = (25, 50, 100)
+    cost_length: int = 64
+    cost_seconds: float = 1.0
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    root: Path = HERE / "scratch"
 
     @property
     def quick(self) -> bool:
@@ -85,7 +88,7 @@ class Setting:
     @property
     def scratch(self) -> Path:
         """Everything that is made on the way."""
-        return HERE / "scratch" / self.name
+        return self.root / self.name
 
     @property
     def results(self) -> Path:
@@ -100,7 +103,7 @@ class Setting:
     @property
     def domains(self) -> Path:
         """Folder of the two domains' text, whole."""
-        return HERE / "scratch" / "text"
+        return self.root / "text"
 
     def texts(self) -> dict[str, str]:
         """The held-out texts that students and teachers are measured on, by name; `valid` chooses."""
@@ -108,8 +111,8 @@ class Setting:
         return files | {"glosses": f"{self.glosses}/valid"}
 
     def test_texts(self) -> dict[str, str]:
-        """Texts that choose nothing."""
-        return {name: str(self.domains / f"{name}.test.txt") for name in DOMAINS}
+        """Texts that choose nothing, under names of their own."""
+        return {f"{name} (test)": str(self.domains / f"{name}.test.txt") for name in DOMAINS}
 
 
 FULL = Setting("full")
@@ -140,4 +143,5 @@ QUICK = Setting(
     weightings=("uniform", "evidence", "entropy"),
     shares=(1, 2),
     stages=(50, 100),
+    cost_seconds=0.1,
 )  # fmt: skip

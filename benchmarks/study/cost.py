@@ -1,0 +1,167 @@
+"""Question 7, cost: what each model can do, beside its parameters, latency, training and energy."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from limbeck.files import atomic_write
+from limbeck.tasks.efficiency import CostSettings, measure_models
+from limbeck.tasks.fingerprint import fingerprint
+
+from .big import NAMES, big_folders
+from .cost_page import headline, page
+from .jobs import Job, do_all, say
+from .models import STARTS, make_models, model_folders, start
+from .setting import TEACHERS, Setting
+from .teachers import teacher_model, train_teachers
+
+__all__ = ["answer", "headline", "page", "quality"]
+
+Row = dict[str, Any]
+
+
+def answer(setting: Setting) -> dict[str, Any]:
+    """Measures the model of the first seed of each kind, one after the other; quality is other questions'."""
+    train_teachers(setting)
+    make_models(setting)
+    folders = {f"teacher {name}": [teacher_model(setting, name)] for name in TEACHERS}
+    folders |= model_folders(setting)
+    if setting.big_model:
+        folders |= {name: [place] for name, place in big_folders(setting).items()}
+    first = {name: places[0] for name, places in folders.items()}
+    do_all(setting, "cost", [Job(f"{len(first)} models", partial(_measure_all, setting, first))])
+    known = quality(_answered(setting))
+    seconds = {name: _seconds(places) for name, places in folders.items()}
+    rows = {}
+    for name, place in first.items():
+        cost = json.loads(_kept(setting, place).read_text(encoding="utf-8"))
+        cell = cost["lengths"][-1]
+        rows[name] = {
+            "parameters": cost["parameters"],
+            "parameters_without_embeddings": cost["parameters_without_embeddings"],
+            "head": cost["head"],
+            "latency_ms": cell["latency"]["p50_ms"],
+            "passages_per_second": cell["throughput"]["passages_per_second"],
+            "memory_bytes": cost["memory"]["bytes"],
+            "joules_per_1000_passages": _joules(cell["energy_per_1000_passages"]),
+            "training": _training(name, seconds),
+            "quality": known.get(name, {}),
+        }
+    return {
+        "models": rows,
+        "length": setting.cost_length,
+        "precision": CostSettings().precision,
+        "seeds": list(setting.seeds),
+        "paraphrase": [min(setting.paraphrase_words), min(setting.paraphrase_sizes)],
+        "store_seconds": _store_seconds(setting),
+        "teacher_seconds": sum(seconds[f"teacher {name}"]["seconds"] or 0.0 for name in TEACHERS),
+    }
+
+
+def _kept(setting: Setting, place: Path) -> Path:
+    return setting.scratch / "cost" / f"{fingerprint(place)}-{setting.cost_length}.json"
+
+
+def _measure_all(setting: Setting, models: dict[str, Path]) -> Row:
+    """In one process, so that no measurement disturbs another."""
+    settings = CostSettings(
+        lengths=(setting.cost_length,), seconds=setting.cost_seconds, threads=1, device="cpu"
+    )
+    for number, (name, place) in enumerate(models.items(), 1):
+        file = _kept(setting, place)
+        if file.exists():
+            continue
+        (found,) = measure_models([str(place)], settings)["models"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = {key: value for key, value in found.items() if key not in ("name", "model", "training")}
+        atomic_write(file, json.dumps(kept))
+        say(f"cost: {number}/{len(models)} {name}")
+    return {}
+
+
+def _joules(found: Row | None) -> float | None:
+    """Where it was measured; an estimate is none."""
+    return None if found is None or found.get("joules") is None else float(found["joules"])
+
+
+def _answered(setting: Setting) -> dict[str, Row]:
+    files = sorted(setting.results.glob("study-*.json"))
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return {row["question"]: row for row in rows}
+
+
+def quality(found: dict[str, Row]) -> dict[str, Row]:
+    """Of every model what the other questions found: mean and deviation, by measure; absent where none did.
+
+    `nats`: per masked word, the mean of the held-out texts, by question 3 and, of teachers, by `teachers` (on
+    other words). `f1`: of senses. `glue`: the average of all tasks. `paraphrase`: F1 with the fewest texts
+    and the shortest.
+    """
+    rows: dict[str, Row] = {}
+
+    def put(name: str, measure: str, value: Row | None) -> None:
+        if value is not None:
+            kept = {"mean": value["mean"], "sd": value.get("sd")}
+            rows.setdefault(name, {})[measure] = kept
+
+    for name, row in found.get("teachers", {}).get("teachers", {}).items():
+        put(f"teacher {name}", "nats", {"mean": row["nats"]["mixed"]})
+    for name, row in found.get("lexical", {}).get("models", {}).items():
+        put(name, "nats", row["nats"]["mixed"])
+    for name, row in found.get("wsd", {}).get("models", {}).items():
+        put(name, "f1", row["f1"])
+    glue = found.get("glue")
+    for name, row in glue["models"].items() if glue else ():
+        if set(row["average"]["tasks"]) == set(glue["tasks"]):  # the average of fewer is another figure
+            put(name, "glue", row["average"])
+    for name, row in found.get("paraphrase", {}).get("models", {}).items():
+        cell = min(row["cells"], key=lambda cell: (cell["size"], cell["words"]))
+        put(name, "paraphrase", cell["f1"])
+    return rows
+
+
+def _seconds(places: list[Path]) -> Row:
+    """Mean seconds and joules of the models' last training; None where there is no run."""
+    runs = [place.parent / "results.json" for place in places]
+    if not all(run.exists() for run in runs):
+        return {"seconds": None, "joules": None}
+    costs = [json.loads(run.read_text(encoding="utf-8"))["cost"] for run in runs]
+    joules = [cost.get("energy_joules") for cost in costs]
+    return {
+        "seconds": fmean(cost["seconds"] for cost in costs),
+        "joules": fmean(joules) if all(value is not None for value in joules) else None,
+    }
+
+
+def _training(name: str, seconds: dict[str, Row]) -> Row:
+    """Of the model from nothing: gloss training goes on from its student's. Teachers' is apart."""
+    stages = [seconds[name]]
+    if name not in STARTS and start(name) in STARTS:
+        stages.insert(0, seconds[start(name)])
+    if name == NAMES[1]:
+        return {"seconds": stages[0]["seconds"], "joules": stages[0]["joules"], "pretrained": True}
+    if any(stage["seconds"] is None for stage in stages):
+        return {"seconds": None, "joules": None, "pretrained": True}
+    known = [stage["joules"] for stage in stages]
+    return {
+        "seconds": sum(stage["seconds"] for stage in stages),
+        "joules": None if None in known else sum(known),
+        "pretrained": False,
+    }
+
+
+def _store_seconds(setting: Setting) -> float | None:
+    """Of the distilled students' stores, once for all of them; None where they are not kept here."""
+    from .models import arm
+    from .students import store_folder
+
+    way = arm(setting, "distilled")
+    file = store_folder(setting, way.stage, calibrate=way.calibrate) / "built.json"
+    if not file.exists():
+        return None
+    built = json.loads(file.read_text(encoding="utf-8"))
+    return float(sum(built["seconds"][name] for name in way.teachers))

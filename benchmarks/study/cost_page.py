@@ -1,0 +1,192 @@
+"""docs/results/study-cost.md: one table and one plot of all models, quality beside cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .show import SLICE, draw, duration, machine, spread, table
+
+MEASURES = {
+    "nats": "nats per masked word",
+    "f1": "WSD F1",
+    "glue": "GLUE average",
+    "paraphrase": "paraphrase F1",
+}
+DIGITS = {"nats": 3}
+"""After the point; 1 elsewhere."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3b08", "#000000", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
+NONE = "–"
+
+
+def page(result: dict[str, Any], folder: Path) -> str:
+    """The page; its figure goes into the folder."""
+    plot(result, folder / "study-cost.svg")
+    length, (words, texts) = result["length"], result["paraphrase"]
+    store = result["store_seconds"]
+    apart = "" if store is None else f"; the stores of their predictions took {duration(store)}, once for all"
+    energy = any(
+        one is not None
+        for row in result["models"].values()
+        for one in (row["joules_per_1000_passages"], row["training"]["joules"])
+    )
+    seeds = len(result["seeds"])
+    parts = [
+        "# What does each model cost for what it can do?",
+        "Written by `benchmarks/study` from the JSON of question `cost`; not to be edited."
+        " [All questions](study.md).",
+        *([SLICE] if result["setting"] == "quick" else []),
+        f"Latency (median of one passage at a time), throughput and peak memory at {length} pieces,"
+        f" {result['precision']}, one thread, the model of the first seed. Training is that of the model from"
+        f" nothing, mean over {seeds} seed{'s' if seeds > 1 else ''}: gloss training goes on from its"
+        " student's, which is counted too. The three teachers' own"
+        f" training ({duration(result['teacher_seconds'])} together) is not in the students'{apart}."
+        + ("" if energy else " Energy could not be measured on this machine."),
+        "Quality: nats per masked word, mean of the held-out texts (lower is better;"
+        " [question 3](study-lexical.md), for teachers [their page](study-teachers.md), on other words,"
+        " so that they compare among themselves only); F1 of senses ([question 6](study-wsd.md)); the average"
+        " of GLUE's tasks ([question 4](study-glue.md)); F1 of paraphrase detection with"
+        f" {texts:,} texts of {words} words ([question 5](study-paraphrase.md)). Mean ± deviation; {NONE}:"
+        " not measured, or the model cannot do it.",
+        _table(result, energy=energy),
+        "![Each measure of quality against the model's latency, with one mark for each model; marks are as"
+        " large as the training was long](study-cost.svg)",
+        "## What it says",
+        "\n".join(f"- {line}" for line in sentences(result)),
+        machine(result) + " Again: `PYTHONPATH=benchmarks python -m study cost`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(result: dict[str, Any], *, energy: bool) -> str:
+    head = [
+        "model",
+        "parameters, M",
+        "without embeddings, M",
+        "latency, ms",
+        "passages/s",
+        "memory, MB",
+        "training",
+    ]
+    head += ["J per 1,000 passages", "training, kJ"] if energy else []
+    rows = []
+    for name, row in result["models"].items():
+        training = row["training"]
+        seconds = NONE if training["seconds"] is None else duration(training["seconds"])
+        more = " and what it was given" if training["pretrained"] and training["seconds"] is not None else ""
+        cells = [
+            f"`{name}`",
+            f"{row['parameters'] / 1e6:.2f}",
+            f"{row['parameters_without_embeddings'] / 1e6:.2f}",
+            f"{row['latency_ms']:.2f}",
+            f"{row['passages_per_second']:,.0f}",
+            NONE if row["memory_bytes"] is None else f"{row['memory_bytes'] / 1e6:,.0f}",
+            seconds + more,
+        ]
+        if energy:
+            joules, whole = row["joules_per_1000_passages"], training["joules"]
+            cells += [
+                NONE if joules is None else f"{joules:.1f}",
+                NONE if whole is None else f"{whole / 1e3:.1f}",
+            ]
+        rows.append(cells + [_of(row, measure) for measure in MEASURES])
+    return table([*head, *MEASURES.values()], rows)
+
+
+def _of(row: dict[str, Any], measure: str) -> str:
+    value = row["quality"].get(measure)
+    return NONE if value is None else spread(value, DIGITS.get(measure, 1))
+
+
+def _students(result: dict[str, Any]) -> dict[str, Any]:
+    """All but the teachers, whose nats are on other words."""
+    return {name: row for name, row in result["models"].items() if not name.startswith("teacher ")}
+
+
+def _best(result: dict[str, Any], measure: str) -> str | None:
+    """The model that is best on average; None where nothing was measured."""
+    known = {
+        name: row["quality"][measure]["mean"]
+        for name, row in _students(result).items()
+        if measure in row["quality"]
+    }
+    if not known:
+        return None
+    return (min if measure == "nats" else max)(known, key=lambda name: float(known[name]))
+
+
+def sentences(result: dict[str, Any]) -> list[str]:
+    """The best by measure with its cost, the cheapest, and what distillation and glosses add to training."""
+    models, lines = result["models"], []
+    for measure, name in MEASURES.items():
+        best = _best(result, measure)
+        if best is None:
+            lines.append(f"{name}: not measured yet.")
+            continue
+        row = models[best]
+        took = row["training"]["seconds"]
+        training = "" if took is None else f", {duration(took)} of training"
+        lines.append(
+            f"{name}: best on average is `{best}` with {_of(row, measure)}, at {row['latency_ms']:.2f} ms and"
+            f" {row['parameters'] / 1e6:.2f} million parameters{training}."
+        )
+    fast = min(models, key=lambda name: float(models[name]["latency_ms"]))
+    slow = max(models, key=lambda name: float(models[name]["latency_ms"]))
+    ratio = models[slow]["latency_ms"] / models[fast]["latency_ms"]
+    lines.append(
+        f"The slowest, `{slow}`, takes {ratio:.1f} times as long for a passage as the fastest, `{fast}`."
+    )
+    scratch, distilled = (models[name]["training"]["seconds"] for name in ("scratch", "distilled"))
+    lines.append(
+        f"A distilled student's training takes {distilled / scratch:.2f} times as long as one from scratch"
+        f" ({duration(distilled)} and {duration(scratch)})."
+    )
+    return lines
+
+
+def headline(result: dict[str, Any]) -> list[str]:
+    """For the overview."""
+    models = result["models"]
+    scratch, distilled = (models[name]["training"]["seconds"] for name in ("scratch", "distilled"))
+    lines = [
+        f"**Cost**: to distil takes {distilled / scratch:.2f} times the training from scratch; a student"
+        f" takes {models['distilled']['latency_ms']:.2f} ms a passage of {result['length']} pieces"
+    ]
+    best = _best(result, "glue")
+    if best is not None:
+        row = models[best]
+        lines[0] += f"; best on GLUE is `{best}` ({_of(row, 'glue')}, {row['latency_ms']:.2f} ms)"
+    return [lines[0] + "."]
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """One panel for each measure: quality against latency."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 10})
+    models = _students(result)
+    longest = max((row["training"]["seconds"] or 0.0 for row in models.values()), default=0.0) or 1.0
+    figure, axes = plt.subplots(2, 2, figsize=(9.5, 7), layout="constrained")
+    for one, (measure, name) in zip(axes.flat, MEASURES.items(), strict=True):
+        for place, (model, row) in enumerate(models.items()):
+            value = row["quality"].get(measure)
+            one.errorbar(
+                [row["latency_ms"]],
+                [float("nan") if value is None else value["mean"]],
+                None if value is None or value["sd"] is None else [value["sd"]],
+                color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], capsize=2,
+                alpha=0.9,
+                markersize=5 + 6 * ((row["training"]["seconds"] or 0.0) / longest) ** 0.5, linestyle="none",
+                label=model,
+            )  # fmt: skip
+        one.set_xlabel(f"ms a passage of {result['length']} pieces")
+        one.set_ylabel(name + (" (lower is better)" if measure == "nats" else ", %"))
+        if not any(measure in row["quality"] for row in models.values()):
+            one.text(0.5, 0.5, "not measured", transform=one.transAxes, ha="center", color="#777777")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    draw(figure, path)
