@@ -120,9 +120,9 @@ def test_the_first_rows_of_a_task_are_no_task(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Setting, "scratch", tmp_path)
     if not (glue.DATA / "glue" / "CoLA").is_dir():
         pytest.skip("no GLUE")
-    place = glue.data(replace(QUICK, tasks=("cola", "mrpc", "rte"), rows=10))
+    place = glue.data(replace(QUICK, tasks=("cola", "mrpc", "rte"), rows=64))
     found, _ = read_tasks(str(place), ["cola-subset", "mrpc-subset", "rte-subset"])
-    assert [len(one.train) for one in found] == [10, 10, 10]
+    assert [len(one.train) for one in found] == [64, 64, 64]
     assert [len(one.dev["dev"]) for one in found] == [1043, 408, 277]
 
 

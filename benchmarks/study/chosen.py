@@ -9,7 +9,7 @@ from .students import Arm
 
 
 def chosen(setting: Setting) -> tuple[Arm, Arm] | None:
-    """How untaught students are trained, and taught ones best taught; None before the answer."""
+    """How the untaught students are trained, and how the others are best taught; None before the answer."""
     file = setting.results / "study-convergence.json"
     if not file.exists():
         return None
