@@ -84,15 +84,14 @@ def _watch() -> None:
 
 def _do(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A job, in a worker."""
-    import torch
-
     assert _stopping is not None
     with _busy:
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             if _stopping.is_set():
                 raise Interrupted("not begun")
-            torch.set_num_threads(1)  # whatever the job before has set
+            if torch := sys.modules.get("torch"):
+                torch.set_num_threads(1)  # whatever the job before has set
             return call()
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -72,7 +72,7 @@ def scale(setting: Setting, results: Results) -> str:
         largest = max(row["parameters"] for row in rows) / 1e6
         longest = duration(max(row["seconds"] for row in rows))
         taught = (
-            f" of {' and '.join(shapes)}, up to {largest:.1f} million parameters and {longest} of training"
+            f" of {' and '.join(shapes)} ({largest:.1f} million parameters and {longest} of training at most)"
         )
     about = next(iter(results.values()))["environment"]
     seeds = f"{len(setting.seeds)} seed{'s' if len(setting.seeds) > 1 else ''}"

@@ -82,14 +82,14 @@ def best(result: dict[str, Any]) -> str:
 
 
 def verdict(value: dict[str, Any]) -> str:
-    """Whether a gain is one, by its interval."""
+    """Whether a gain is one, by its interval, to the digits that are shown."""
     if value["low"] is None:
         return "without an interval"
     return {
         1: "better than equal weights",
         0: "no different from equal weights within the interval",
         -1: "worse than equal weights",
-    }[beyond(value)]
+    }[beyond({bound: round(value[bound], 3) for bound in ("low", "high")})]
 
 
 def sentences(result: dict[str, Any]) -> list[str]:
