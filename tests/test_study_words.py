@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from study import slots, words
 from study.setting import FULL, TEACHERS, Setting
+from study.words_page import sentences
 
 from limbeck.distill.weighting import DEFAULT_TEMPERATURE, TeacherStats
 from limbeck.lexicon.lexicon import open_lexicon
@@ -36,8 +37,8 @@ def test_words_have_groups(tmp_path: Path) -> None:
         return slots.KINDS[kind], slots.SENSES[senses]
 
     assert groups("limbeck") == ("noun", "1")
-    assert groups("banks") == ("noun", "2–4")
-    assert groups("runs")[0] == "several", "a noun as well as a verb"
+    assert groups("attorneys") == ("noun", "1")
+    assert groups("banks") == ("several", "2–4"), "a noun as well as a verb"
     assert groups("quickly") == ("adverb", "1")
     assert groups("The") == ("function word", "not asked")
     assert groups("1,904") == ("figure or mark", "not asked")
@@ -75,7 +76,8 @@ def test_the_words_of_slots_are_those_that_are_masked(
     covered = found.stats.covered
     assert torch.equal(found.agreement >= 0, covered.all(0))
     assert ((found.true >= 0) & (found.true <= 1 + 1e-5)).all()
-    torch.testing.assert_close(found.true.log()[covered], found.stats.log_gold[covered], atol=0.7, rtol=0)
+    # The share of what can be said at all is at least the share of everything; 1e-4: rounding.
+    assert (found.true.log()[covered] >= found.stats.log_gold[covered] - 1e-4).all()
 
 
 def made_up(count: int, text: int) -> slots.Slots:
@@ -98,8 +100,8 @@ def made_up(count: int, text: int) -> slots.Slots:
     )
 
 
-def result(texts: tuple[str, ...] = TEXTS, setting: str = "full") -> dict[str, Any]:
-    found = words.summary({name: made_up(500, place) for place, name in enumerate(texts)}, TEMPERATURES)
+def result(setting: str = "full") -> dict[str, Any]:
+    found = words.summary({name: made_up(500, place) for place, name in enumerate(TEXTS)}, TEMPERATURES)
     return {
         "question": "words", "setting": setting, "seconds": 60.0, "teachers": list(TEACHERS),
         "weightings": list(words.WEIGHTINGS), "blind": list(words.BLIND), "temperatures": TEMPERATURES,
@@ -140,20 +142,24 @@ def test_an_underflow_has_finite_nats() -> None:
     assert float(even) == pytest.approx(-math.log(0.3))
 
 
-@pytest.mark.parametrize(
-    ("texts", "setting"), [(TEXTS, "full"), (("encyclopedia", "fiction", "glosses"), "quick")]
-)
-def test_page(texts: tuple[str, ...], setting: str, tmp_path: Path) -> None:
-    found = result(texts, setting)
+def test_page(tmp_path: Path) -> None:
+    found = result("quick")
     text = words.page(found, tmp_path)
     assert (tmp_path / "study-words.svg").read_text(encoding="utf-8").startswith("<?xml")
     assert "3 of 3 teachers have more weight on their own text than on the others" in text
     assert "On all words `entropy` is better than equal weights: +0." in text
-    assert ("prove nothing" in text) == (setting == "quick")
+    assert "prove nothing" in text
     assert text.count("| rank 1–100 |") == 1
     assert "heard more on their own text" in words.headline(found)[0]
+
+
+def test_a_loss_is_said() -> None:
+    found = result()
     found["all"]["gain"]["entropy"] = {"mean": -0.2, "low": -0.3, "high": -0.1}
-    assert "`entropy` is worse than equal weights: -0.200 [-0.300, -0.100]" in words.page(found, tmp_path)
+    found["all"]["gain"]["margin"] = {"mean": 0.0001, "low": 0.00005, "high": 0.0002}
+    text = "\n".join(sentences(found))
+    assert "`entropy` is worse than equal weights: -0.200 [-0.300, -0.100]" in text
+    assert "`margin` is no different from equal weights within the interval" in text
 
 
 def test_temperatures_are_those_of_question_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,8 +141,8 @@ def _heard(kind: str, rows: list[dict[str, Any]], weighting: str, teachers: list
 
 
 def heard(value: dict[str, Any]) -> bool:
-    """Whether a teacher has more weight on its own text, beyond the interval."""
-    return value["low"] is not None and value["low"] > 0
+    """Whether a teacher has more weight on its own text, beyond the interval, to the digits shown."""
+    return value["low"] is not None and round(value["low"], 3) > 0
 
 
 def headline(result: dict[str, Any]) -> list[str]:
@@ -187,7 +187,7 @@ def plots(result: dict[str, Any], path: Path) -> None:
         last.set_yticks(places, [f"{row['n']:,}" for row in rows])
         last.yaxis.tick_right()
         if y == 0:
-            last.set_title("nats gained over equal weights; places at the right", fontsize=10)
+            last.set_title("nats gained (right: places)", fontsize=10)
     patches, names = axes[0, 0].get_legend_handles_labels()
     dots, weightings = axes[0, -1].get_legend_handles_labels()
     figure.legend(
