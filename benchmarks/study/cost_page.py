@@ -17,6 +17,8 @@ DIGITS = {"nats": 3}
 """After the point; 1 elsewhere."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3b08", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
+WIDE = 5
+"""Costs that differ by more are drawn on a logarithmic scale."""
 NONE = "–"
 
 
@@ -37,8 +39,10 @@ def page(result: dict[str, Any], folder: Path) -> str:
         "Written by `benchmarks/study` from the JSON of question `cost`; not to be edited."
         " [All questions](study.md).",
         *([SLICE] if result["setting"] == "quick" else []),
-        f"Latency (median of one passage at a time), throughput and peak memory at {length} pieces,"
-        f" {result['precision']}, one thread, the model of the first seed. Training is that of the model from"
+        f"Latency (median of one passage at a time), throughput and memory (the peak of one passage, beyond"
+        f" the libraries) at {length} pieces,"
+        f" {result['precision']}, one thread, the model of the first seed with its head (of masked words"
+        " or, after gloss training, of glosses). Training is that of the model from"
         f" nothing, mean over {seeds} seed{'s' if seeds > 1 else ''}: gloss training goes on from its"
         " student's, which is counted too. The three teachers' own"
         f" training ({duration(result['teacher_seconds'])} together) is not in the students'{apart}."
@@ -50,8 +54,8 @@ def page(result: dict[str, Any], folder: Path) -> str:
         f" {texts:,} texts of {words} words ([question 5](study-paraphrase.md)). Mean ± deviation; {NONE}:"
         " not measured, or the model cannot do it.",
         _table(result, energy=energy),
-        "![Each measure of quality against the model's latency, with one mark for each model; marks are as"
-        " large as the training was long](study-cost.svg)",
+        "![Each measure of quality against parameters, latency and minutes of training, with one mark for"
+        " each model; models that were given trained have no training time](study-cost.svg)",
         "## What it says",
         "\n".join(f"- {line}" for line in sentences(result)),
         machine(result) + " Again: `PYTHONPATH=benchmarks python -m study cost`.",
@@ -161,32 +165,45 @@ def headline(result: dict[str, Any]) -> list[str]:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """One panel for each measure: quality against latency."""
+    """Rows: measures of quality; columns: parameters, latency, training time. One mark for each model."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 10})
+    mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 9})
     models = _students(result)
-    longest = max((row["training"]["seconds"] or 0.0 for row in models.values()), default=0.0) or 1.0
-    figure, axes = plt.subplots(2, 2, figsize=(9.5, 7), layout="constrained")
-    for one, (measure, name) in zip(axes.flat, MEASURES.items(), strict=True):
-        for place, (model, row) in enumerate(models.items()):
-            value = row["quality"].get(measure)
-            one.errorbar(
-                [row["latency_ms"]],
-                [float("nan") if value is None else value["mean"]],
-                None if value is None or value["sd"] is None else [value["sd"]],
-                color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], capsize=2,
-                alpha=0.9,
-                markersize=5 + 6 * ((row["training"]["seconds"] or 0.0) / longest) ** 0.5, linestyle="none",
-                label=model,
-            )  # fmt: skip
-        one.set_xlabel(f"ms a passage of {result['length']} pieces")
-        one.set_ylabel(name + (" (lower is better)" if measure == "nats" else ", %"))
+    costs = {
+        "parameters, M": [row["parameters"] / 1e6 for row in models.values()],
+        f"ms a passage of {result['length']} pieces": [row["latency_ms"] for row in models.values()],
+        "minutes of training": [
+            float("nan") if row["training"]["pretrained"] else row["training"]["seconds"] / 60
+            for row in models.values()
+        ],
+    }
+    figure, axes = plt.subplots(4, 3, figsize=(10, 10.5), layout="constrained", sharey="row", sharex="col")
+    for line, (measure, name) in zip(axes, MEASURES.items(), strict=True):
+        for one, across in zip(line, costs.values(), strict=True):
+            for place, ((model, row), x) in enumerate(zip(models.items(), across, strict=True)):
+                value = row["quality"].get(measure)
+                one.errorbar(
+                    [x],
+                    [float("nan") if value is None else value["mean"]],
+                    None if value is None or value["sd"] is None else [value["sd"]],
+                    color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], capsize=2,
+                    alpha=0.85, markersize=7, elinewidth=0.8, linestyle="none", label=model,
+                )  # fmt: skip
+        line[0].set_ylabel(name + ("\n(lower is better)" if measure == "nats" else ", %"))
         if not any(measure in row["quality"] for row in models.values()):
-            one.text(0.5, 0.5, "not measured", transform=one.transAxes, ha="center", color="#777777")
+            line[0].text(0.5, 0.5, "not measured", transform=line[0].transAxes, ha="center", color="#777777")
+    for one, name in zip(axes[-1], costs, strict=True):
+        one.set_xlabel(name)
+    drawn = any(row["quality"] for row in models.values())  # a logarithm of nothing cannot be drawn
+    for one, across in zip(axes[-1], costs.values(), strict=True):
+        if drawn and max(across) > WIDE * min(across):
+            one.set_xscale("log")  # of the whole column
+        else:
+            one.set_xlim(left=0)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     draw(figure, path)
