@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -200,10 +201,11 @@ def plot(result: dict[str, Any], path: Path) -> None:
         one.set_xlabel(name)
     drawn = any(row["quality"] for row in models.values())  # a logarithm of nothing cannot be drawn
     for one, across in zip(axes[-1], costs.values(), strict=True):
-        if drawn and max(across) > WIDE * min(across):
+        known = [x for x in across if not isnan(x)]
+        if drawn and max(known) > WIDE * min(known):
             one.set_xscale("log")  # of the whole column
         else:
-            one.set_xlim(left=0)
+            one.set_xlim(0, 1.1 * max(known))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     draw(figure, path)
