@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import UserError
-from limbeck.lexicon.lexicon import Lexicon, check_keys, open_lexicon
+from limbeck.lexicon.lexicon import Lexicon, check_keys, check_lexicon, open_lexicon
 from tests.mini_wordnet import write_wordnet
 
 
@@ -134,9 +134,14 @@ def test_which_lexicon_is_opened(
     for wrong in ("", "wordnet3", str(tmp_path / "absent"), str(tmp_path / "file")):
         with pytest.raises(UserError, match="is no lexicon; write wordnet, or a folder"):
             open_lexicon(wrong)
+        with pytest.raises(UserError, match="is no lexicon; write wordnet, or a folder"):
+            check_lexicon(wrong)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty lacks data\.noun, data\.verb"):
-        open_lexicon(str(tmp_path / "empty"))
+    for asked in (open_lexicon, check_lexicon):
+        with pytest.raises(UserError, match=r"empty lacks data\.noun, data\.verb"):
+            asked(str(tmp_path / "empty"))
+    check_lexicon("wordnet")
+    check_lexicon(str(tmp_path / "home"))
 
 
 def test_unknown_keys_are_named_and_counted(lexicon: Lexicon) -> None:

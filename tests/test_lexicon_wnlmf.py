@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import UserError
-from limbeck.lexicon.lexicon import Lexicon, Sense, check_keys, fold, open_lexicon
+from limbeck.lexicon.lexicon import Lexicon, Sense, check_keys, check_lexicon, fold, open_lexicon
 
 wn = pytest.importorskip("wn")
 
@@ -186,6 +186,8 @@ def test_a_lexicon_that_is_not_installed(add: Add, tmp_path: Path) -> None:
     for spec in ("oewn:2024", "mini:2", ""):
         with pytest.raises(UserError, match=rf"wn:{spec} is not installed \(installed: mini:1\); run"):
             open_lexicon(f"wn:{spec}")
+        with pytest.raises(UserError, match=rf"wn:{spec} is not installed"):
+            check_lexicon(f"wn:{spec}")
 
 
 def test_a_name_of_several_lexicons(add: Add) -> None:

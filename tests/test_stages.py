@@ -291,6 +291,8 @@ def test_what_is_wrong_is_one_line_before_anything_is_trained(
     says(text.replace('model = "./teacher/model"', 'model = "./nowhere"'), "nowhere")
     glosses = '\n[gloss]\ntrain = ["./nothing.jsonl"]\nvalid = ["./nothing.jsonl"]\nepochs = 1\n'
     says(text + glosses, "nothing.jsonl")
+    unknown = 'lexicon = "./nowhere"\nvalid = ["wordnet-examples/valid"]'
+    says(f"{text}\n[gloss]\n{unknown}\nsteps = 1\n", "is no lexicon")
 
     # Of the recipes that come first as well, and of those before them, though others could be trained first.
     teacher = (home / "teacher.toml").read_text(encoding="utf-8")

@@ -137,15 +137,40 @@ def open_lexicon(spec: str = "wordnet", progress: Progress | None = None) -> Lex
     Raises:
         UserError: there is no such lexicon, or its files are missing, damaged or of different versions.
     """
-    from limbeck.lexicon.wordnet import find_wordnet
-    from limbeck.lexicon.wordnet_index import open_wordnet
-
-    if spec == "wordnet":
-        return open_wordnet(find_wordnet(), progress)
     if spec.startswith("wn:"):
         from limbeck.lexicon.wnlmf import open_wnlmf
 
         return open_wnlmf(spec.removeprefix("wn:"), progress)
+    from limbeck.lexicon.wordnet_index import open_wordnet
+
+    return open_wordnet(_wordnet_folder(spec), progress)
+
+
+def check_lexicon(spec: str) -> None:
+    """Makes sure that a lexicon is there, and reads nothing of it: its files may still be damaged.
+
+    Args:
+        spec: see `open_lexicon`.
+
+    Raises:
+        UserError: there is no such lexicon, or a file of it is missing.
+    """
+    if spec.startswith("wn:"):
+        from limbeck.lexicon.wnlmf import check_wnlmf
+
+        check_wnlmf(spec.removeprefix("wn:"))
+    else:
+        from limbeck.lexicon.wordnet_index import check_files
+
+        check_files(_wordnet_folder(spec))
+
+
+def _wordnet_folder(spec: str) -> Path:
+    """The folder with WordNet's files that a spec names."""
+    from limbeck.lexicon.wordnet import find_wordnet
+
+    if spec == "wordnet":
+        return find_wordnet()
     folder = Path(spec).expanduser()
     if not spec or not folder.is_dir():
         raise UserError(
@@ -153,7 +178,7 @@ def open_lexicon(spec: str = "wordnet", progress: Progress | None = None) -> Lex
             f"such as wn:oewn:2024"
         )
     inside = folder / "dict"
-    return open_wordnet(inside if (inside / "data.noun").is_file() else folder, progress)
+    return inside if (inside / "data.noun").is_file() else folder
 
 
 def check_keys(lexicon: Lexicon, keys: Iterable[str], where: str = "") -> None:

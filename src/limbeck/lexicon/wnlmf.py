@@ -37,13 +37,28 @@ def open_wnlmf(spec: str, progress: Progress | None = None) -> IndexedLexicon:
             lexicons, the database cannot be read, or the lexicon has no definitions.
     """
     package = _package(spec)
+    lexicon = _one(package, spec)
     database = package.config.database_path.resolve()
+    status = database.stat()
+    key = f"wn\0{database}\0{status.st_mtime_ns}\0{status.st_size}\0{lexicon.specifier()}"
+    return open_index(key, partial(_build, package, lexicon, progress))
+
+
+def check_wnlmf(spec: str) -> None:
+    """Makes sure that `wn` has a lexicon.
+
+    Raises:
+        UserError: `wn` or the lexicon is not installed, `spec` names several, the database cannot be read.
+    """
+    _one(_package(spec), spec)
+
+
+def _one(package: ModuleType, spec: str) -> wn.Lexicon:
+    """The one lexicon that a spec names."""
     lexicons = _installed(package, spec if ":" in spec else f"{spec.strip()}:*") if spec.strip() else []
     if len(lexicons) != 1:
         raise _not_one(package, spec, lexicons)
-    status = database.stat()
-    key = f"wn\0{database}\0{status.st_mtime_ns}\0{status.st_size}\0{lexicons[0].specifier()}"
-    return open_index(key, partial(_build, package, lexicons[0], progress))
+    return lexicons[0]
 
 
 def _package(spec: str) -> ModuleType:

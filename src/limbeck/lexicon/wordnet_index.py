@@ -48,15 +48,24 @@ def open_wordnet(folder: Path, progress: Progress | None = None) -> IndexedLexic
     Raises:
         UserError: a file is missing, damaged, cut short or of another version than the rest; each is named.
     """
-    missing = [name for name in _NEEDED if not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"{folder} lacks {', '.join(missing)}; {_MEND} or point LIMBECK_WORDNET elsewhere")
+    check_files(folder)
     digest = hashlib.sha256()
     for name in (*_NEEDED, *_COUNTED):
         if (folder / name).is_file():
             with (folder / name).open("rb") as file:
                 digest.update(f"{name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
     return open_index(f"wordnet\0{digest.hexdigest()}", partial(_build, folder, progress))
+
+
+def check_files(folder: Path) -> None:
+    """Makes sure that a folder has all files of a WordNet.
+
+    Raises:
+        UserError: a file is missing; each is named.
+    """
+    missing = [name for name in _NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} lacks {', '.join(missing)}; {_MEND} or point LIMBECK_WORDNET elsewhere")
 
 
 def _build(folder: Path, progress: Progress | None) -> IndexBuilder:

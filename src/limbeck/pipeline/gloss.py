@@ -17,7 +17,7 @@ from limbeck.gloss.batches import GlossBatches
 from limbeck.gloss.model import GlossModel
 from limbeck.gloss.sources import check_sources, contents
 from limbeck.gloss.step import GlossStep
-from limbeck.lexicon.wordnet import find_wordnet
+from limbeck.lexicon.lexicon import check_lexicon
 from limbeck.pipeline import train as student_stage
 from limbeck.pipeline.assemble import Progress, read_text
 from limbeck.pipeline.gloss_assemble import (
@@ -176,8 +176,7 @@ def check_gloss(
     check_share(current(), section.batch, device, "gloss.batch")
     check_sources(section.train, "gloss.train")
     check_sources(development_set(section), "gloss.valid")
-    if section.lexicon == "wordnet":
-        find_wordnet()
+    check_lexicon(section.lexicon)
     if init is not None:
         if not later(init):
             find_source(init, f"gloss.init: {init!r}")
