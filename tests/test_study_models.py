@@ -32,6 +32,10 @@ def test_t_interval_of_one_block_is_students() -> None:
     assert found["high"] == pytest.approx(3.0 + reach, abs=1e-4)
 
 
+def test_a_tie_is_no_win() -> None:
+    assert parts.paired([57.0, 58.0], [59.999999999999986, 55.0])["mean"] == 0.0
+
+
 def test_no_interval_claims_a_certainty_that_is_not_there() -> None:
     assert parts.paired([3.0], [1.0])["low"] is None
     assert parts.paired([3.0, 4.0], [1.0, 2.0])["low"] is None
@@ -135,7 +139,8 @@ def base(question: str, seeds: tuple[int, ...], quick: bool) -> dict[str, Any]:
         "scale": parts.scale(setting),
         "made": {
             "recommended": {
-                "weighting": "margin", "temperature": None, "mixture": "arithmetic", "by": "question 1",
+                "weighting": "margin", "temperature": None, "mixture": "arithmetic",
+                "calibrate": False, "by": "question 1",
             },
             "rates": {"0.001": 40.1, "0.003": 41.2},
             "rate": 3e-3,

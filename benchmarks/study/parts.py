@@ -42,9 +42,12 @@ def spread(values: Sequence[float]) -> Row:
 
 
 def paired(better: Sequence[float], worse: Sequence[float]) -> Row:
-    """Differences of pairs: `mean`, the 95% t-interval `low`, `high` (None for one pair), `values`."""
-    values = [a - b for a, b in zip(better, worse, strict=True)]
-    mean = statistics.fmean(values)
+    """Differences of pairs: `mean`, the 95% t-interval `low`, `high` (None for one pair), `values`.
+
+    To nine digits, so that a tie is one.
+    """
+    values = [round(a - b, 9) for a, b in zip(better, worse, strict=True)]
+    mean = round(statistics.fmean(values), 9)
     return {"mean": mean} | t_interval(mean, [(1.0, values)]) | {"values": values}
 
 
@@ -125,7 +128,9 @@ def head(result: Row, title: str, question: str) -> list[str]:
         glosses; {"seed" if len(seeds) == 1 else "seeds"} {", ".join(map(str, seeds))}. *Distilled*: taught by
         the three house teachers, weighting `{way["weighting"]}`, temperature
         {"as fitted" if way["temperature"] is None else format(way["temperature"], "g")},
-        {way["mixture"]} mixture ({way["by"]}). Gloss training: {told["gloss_steps"]:,} steps of 32 of
+        {way["mixture"]} mixture{"" if way["calibrate"] else ", not calibrated"} ({
+        way["by"]
+    }). Gloss training: {told["gloss_steps"]:,} steps of 32 of
         {training["instances"]:,} instances with a choice (WordNet's examples{SEMCOR[result["setting"]]}), the
         same for all kinds; the last step is measured. Its learning rate, {made["rate"]:g}, was chosen by the
         mean F1 of `distilled+LMGC-M` on SemEval-2007 ({
