@@ -45,3 +45,8 @@ class Ended(Exception):  # noqa: N818 - says what happened
     def __init__(self, line: str, code: int, *, told: bool) -> None:
         self.code, self.told = code, told
         super().__init__(line)
+
+
+def columns_told(names: Sequence[str]) -> str:
+    """A table's columns for an error's one line: the header of what is no table may be a paragraph."""
+    return ", ".join(repr(name[:40]) for name in names[:8]) + (" and more" if len(names) > 8 else "")

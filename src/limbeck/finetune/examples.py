@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from limbeck.errors import UserError
+from limbeck.errors import UserError, columns_told
 from limbeck.text.documents import file_lines
 
 Column = str | int
@@ -144,8 +144,7 @@ def _place(column: Column, names: Sequence[str], width: int, path: Path) -> int:
         return names.index(column)
     if column in names:
         raise UserError(f"{path} has {names.count(column)} columns named {column!r}; rename all but one")
-    found = ", ".join(map(repr, names))
-    raise UserError(f"{path} has no column {column!r}; its header (the first line) has {found}")
+    raise UserError(f"{path} has no column {column!r}; its header (the first line) has {columns_told(names)}")
 
 
 def _check_filled(cells: Sequence[str], what: str, column: Column, path: Path, first: int) -> None:

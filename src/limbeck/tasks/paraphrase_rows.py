@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from limbeck.errors import UserError
+from limbeck.errors import UserError, columns_told
 from limbeck.text.documents import file_lines, opened
 
 ORIGINAL, PARAPHRASED = "original", "paraphrased"
@@ -82,9 +82,9 @@ def _form(names: Sequence[str], path: Path) -> Form:
             )
         return "pairs" if "spun" in names else "labelled" if "label" in names else "originals"
     lacking = "'text'" if "label" in names else "'text' or 'original'"
-    has = ", ".join(repr(name[:40]) for name in names[:8]) + (" and more" if len(names) > 8 else "")
     raise UserError(
-        f"{path} has no column {lacking}; its header (the first line) has {has}; give it {EITHER}"
+        f"{path} has no column {lacking}; its header (the first line) has {columns_told(names)}; give it "
+        f"{EITHER}"
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from limbeck.errors import UserError
+from limbeck.errors import UserError, columns_told
 from limbeck.files import atomic_file, shown
 from limbeck.text.documents import Counts, blocks
 from limbeck.tools.reading import decoded
@@ -255,7 +255,7 @@ def _column(header: list[str], column: str, name: str) -> int:
         if added in header:
             raise UserError(f"{name} has a column {added!r} already, as spun files have; take it out")
     if column not in header:
-        raise UserError(f"{name} has no column {column!r}; it has {', '.join(map(repr, header))}")
+        raise UserError(f"{name} has no column {column!r}; it has {columns_told(header)}")
     return header.index(column)
 
 
