@@ -50,6 +50,16 @@ def batch(tokenizer: Any, rows: int, length: int) -> tuple[torch.Tensor, torch.T
     return ids.masked_fill(attention == 0, tokenizer.pad_token_id), attention
 
 
+def test_a_folder_by_the_models_name(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(checkpoint("bert"), "small")
+    done("export", "small")
+    assert Path("runs/onnx/small/model.onnx").is_file()
+    assert refused("export", "small") == "runs/onnx/small is not empty; name a new folder"
+
+
 def check_masked_lm(model: Path, folder: Path) -> None:
     """Logits at chosen positions, in any order and number, of a batch and length the exporter never saw."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

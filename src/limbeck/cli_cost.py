@@ -57,7 +57,12 @@ def eval_cost(
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or hub id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="New folder to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="New folder to write (default: runs/onnx/ and the name)."
+        ),
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -66,6 +71,8 @@ def export(
     A masked language model, a sequence classifier or an encoder, with its tokenizer. Needs limbeck[onnx].
     """
     with work(verbose) as progress:
+        from limbeck.files import folder_name
         from limbeck.tools.export import export_model
 
+        output = Path("runs") / "onnx" / folder_name(model) if output is None else output
         show(export_model(model, output, progress=progress), as_json, tables_cost.export_tables)
