@@ -195,7 +195,7 @@ def test_the_readme_has_a_table_and_a_figure_where_there_are_answers(monkeypatch
     made = pages.with_study(readme, results | {"convergence": results["teachers"]}, shown, FULL)
     assert "![curves](docs/results/study-convergence.svg)" in made
     assert "| answer of convergence |" in made
-    assert "1.6 million words" in made
+    assert "1.0 million words" in made
     assert pages.with_study(made, results, {}, FULL) == bare
     with pytest.raises(AssertionError, match="has lost"):
         pages.with_study(readme.replace(pages.END, ""), results, {}, FULL)

@@ -23,7 +23,7 @@ from .trainings import Trainings
 __all__ = ["Choice", "answer", "choose", "headline", "page"]
 
 MAIN = ("none", "single", "uniform", "best")
-"""The arms of every length and both sizes, by the part they play."""
+"""The arms of both sizes and of the small size's every length, by the part they play."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,18 @@ def planned(setting: Setting) -> str:
     """How many trainings there will be at most."""
     seeds, lengths = len(setting.seeds), len(setting.shares)
     small = 4 + len(TEACHERS) + len(setting.weightings) - 1 + 5 + len(MAIN) * (lengths - 1)
-    large = len(MAIN) * len(setting.shares[:2])
+    large = len(MAIN) + 1
     names = [size.name for size in setting.sizes]
     return f"at most {small * seeds} trainings of {names[0]} and {large * seeds} of {names[1]}"
+
+
+def cells(setting: Setting) -> list[tuple[Size, int, tuple[str, ...]]]:
+    """Which parts are compared at which size and of which share of N steps.
+
+    The large student's trainings are long: of the shorter ones it has the one that the aim asks for.
+    """
+    small, large = setting.sizes
+    return [*((small, share, MAIN) for share in setting.shares), (large, 1, MAIN), (large, 2, ("best",))]
 
 
 def choose(setting: Setting, trainings: Trainings) -> Choice:
@@ -103,13 +112,11 @@ def answer(setting: Setting) -> dict[str, Any]:
     taught = train_teachers(setting)
     stores = build_stores(setting), build_stores(setting, calibrate=False)
     choice = choose(setting, trainings)
-    small, large = setting.sizes
-    main = choice.main.values()
-    shorter = [(small, share) for share in setting.shares[1:]] + [(large, s) for s in setting.shares[:2]]
-    runs = [s for size, share in shorter for arm in main for s in trainings.students(arm, size, share)]
+    asked = [(choice.main[part], size, share) for size, share, parts in cells(setting) for part in parts]
+    runs = [s for arm, size, share in asked for s in trainings.students(arm, size, share)]
     trainings.train("other lengths and sizes", runs)
-    tested = [trainings.models(arm, small) for arm in choice.arms]
-    tested += [trainings.models(arm, size, share) for size, share in shorter for arm in main]
+    tested = [trainings.models(arm, setting.sizes[0]) for arm in choice.arms]
+    tested += [trainings.models(arm, size, share) for arm, size, share in asked]
     nats.measure(setting, [model for models in tested for model in models], setting.test_texts())
     folders = [teacher_model(setting, name) for name in TEACHERS]
     nats.measure(setting, folders)
@@ -195,20 +202,18 @@ def _beside(trainings: Trainings, choice: Choice, folders: list[Path]) -> dict[s
 def _tables(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
     """Nats by arm and text, of every size and length, and the seconds of the trainings."""
     setting, found = trainings.setting, []
-    for number, size in enumerate(setting.sizes):
-        for share in setting.shares if number == 0 else setting.shares[:2]:
-            everything = number == 0 and share == 1
-            chosen = choice.arms if everything else list(choice.main.values())
-            arms = {arm.name: arm for arm in chosen}
-            found.append(
-                {
-                    "size": size.name,
-                    "steps": setting.steps // share,
-                    "valid": trainings.table(arms, size, share, list(setting.texts())),
-                    "test": trainings.table(arms, size, share, list(setting.test_texts())),
-                    "seconds": {name: trainings.seconds(arm, size, share) for name, arm in arms.items()},
-                }
-            )
+    for number, (size, share, parts) in enumerate(cells(setting)):
+        chosen = [choice.main[part] for part in parts] if number else choice.arms
+        arms = {arm.name: arm for arm in chosen}
+        found.append(
+            {
+                "size": size.name,
+                "steps": setting.steps // share,
+                "valid": trainings.table(arms, size, share, list(setting.texts())),
+                "test": trainings.table(arms, size, share, list(setting.test_texts())),
+                "seconds": {name: trainings.seconds(arm, size, share) for name, arm in arms.items()},
+            }
+        )
     return found
 
 
@@ -218,11 +223,12 @@ def _gains(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
     setting, arms = trainings.setting, {arm.name: arm for arm in choice.arms} | choice.main
     small = setting.sizes[0]
     pairs: list[tuple[str, str, Size, tuple[int, int]]] = []
-    for number, size in enumerate(setting.sizes):
-        for share in setting.shares if number == 0 else setting.shares[:2]:
+    for size, share, parts in cells(setting):
+        if "none" in parts:
             pairs += [("best", other, size, (share, share)) for other in ("none", "uniform", "single")]
             pairs += [(other, "none", size, (share, share)) for other in ("uniform", "single")]
-        pairs += [(part, "none", size, (2, 1)) for part in ("best", "uniform", "single")]
+        if share == 2:
+            pairs += [(part, "none", size, (2, 1)) for part in parts if part != "none"]
     for arm in choice.arms:
         if arm.mixture == "geometric" or not arm.calibrate:
             parent = "best" if arm.weighting == choice.main["best"].weighting else "uniform"

@@ -70,11 +70,13 @@ def budgets(result: dict[str, Any], path: Path) -> None:
         steps = [row["steps"] for row in rows]
         for part, name in shown(result).items():
             colour, dash = LINES[part]
-            values = [row["valid"][result["parts"][part]]["mixed"] for row in rows]
+            arm = result["parts"][part]
+            there = {row["steps"]: row["valid"][arm]["mixed"] for row in rows if arm in row["valid"]}
+            values = list(there.values())
             errors = [value["sd"] or 0.0 for value in values]
             axes.errorbar(
-                steps, [value["mean"] for value in values], errors, color=colour, linestyle=dash, marker="o",
-                markersize=4, capsize=2, linewidth=1.4, label=name,
+                list(there), [value["mean"] for value in values], errors, color=colour, linestyle=dash,
+                marker="o", markersize=4, capsize=2, linewidth=1.4, label=name,
             )  # fmt: skip
         axes.axhline(
             rows[-1]["valid"][result["parts"]["none"]]["mixed"]["mean"],

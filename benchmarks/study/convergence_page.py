@@ -74,7 +74,7 @@ def _done(result: dict[str, Any]) -> str:
         f"The same student with no teacher, with each house teacher alone and with all three, under every"
         f" weighting: same text, order, masks and first weights. ModernBERT students of {students}, N ="
         f" {scale['steps']:,} steps of {scale['batch']} passages, and {shorter} steps; on"
-        f" {scale['text_words']:,} words each of encyclopedia and fiction and the glosses of"
+        f" {scale['text_words']:,} words each, at most, of encyclopedia, fiction and the glosses of"
         f" `{scale['glosses']}`; {seeds(result)}. Measured on {scale['passages']:,} held-out passages of each"
         f" text at most. Taught students read the teachers' predictions from a store that keeps"
         f" {scale['kept']} pieces of each. {scale['trainings']} trainings. Weighting, temperature and teacher"
@@ -149,7 +149,9 @@ def _budgets(result: dict[str, Any]) -> str:
     rows = []
     for found in result["tables"]:
         for part, name in result["parts"].items():
-            if part == "best" and name == result["parts"]["uniform"]:
+            if name not in found["valid"]:
+                continue
+            if part == "best" and name == result["parts"]["uniform"] and len(found["valid"]) > 1:
                 continue
             value, test = found["valid"][name]["mixed"], found["test"][name]["mixed"]
             label = PARTS[part] + (f": {called(result['arms'][name])}" if part in ("single", "best") else "")

@@ -61,9 +61,8 @@ def page(result: dict[str, Any], folder: Path) -> str:
                 [95%,
             seeds and passages drawn together]. General text is encyclopedia and fiction, each half:"""),
                 table(["", *texts, "general", "general, test"], changes),
-                fill("""The held-out glosses are held out of the students' training, not of gloss training,
-                where
-            every gloss of a word is read: better nats there are in part of glosses met before."""),
+                fill("""The synsets of the held-out glosses are no examples in gloss training, but as other
+                candidates their glosses are read there: better nats are in part of glosses met before."""),
                 "![Nats on general text against F1 of every model and seed](study-lexical.svg)",
                 fill(f"""Parameters of the language models: {shown}: {same}. The gloss head, two outputs of
                 the

@@ -78,8 +78,9 @@ def scale(setting: Setting, results: Results) -> str:
     seeds = f"{len(setting.seeds)} seed{'s' if len(setting.seeds) > 1 else ''}"
     return (
         f"Three teachers{taught}; students of {sizes}, {setting.steps:,} steps of {setting.batch} passages on"
-        f" {text} words of each of two domains and WordNet's glosses, {seeds}; {about['processor']},"
-        f" {about['cores']} cores. What holds at this scale need not hold at a larger one."
+        f" {text} words of each of three domains (encyclopedia, fiction, WordNet's glosses), {seeds};"
+        f" {about['processor']}, {about['cores']} cores. What holds at this scale need not hold at a larger"
+        " one."
     )
 
 

@@ -30,21 +30,21 @@ def answer(setting: Setting) -> dict[str, Any]:
     """Fine-tunes and measures all models at all sizes and lengths."""
     made = make_models(setting)
     folders = model_folders(setting)
+    seeds = setting.tuning_seeds[: setting.paraphrase_seeds]
     places = {
-        name: [each[number % len(each)] for number in range(len(setting.tuning_seeds))]
-        for name, each in folders.items()
+        name: [each[number % len(each)] for number in range(len(seeds))] for name, each in folders.items()
     }
     jobs = [
         Job(f"{name} seed {seed}", partial(_tune, setting, place, seed))
         for name, each in places.items()
-        for seed, place in zip(setting.tuning_seeds, each, strict=True)
+        for seed, place in zip(seeds, each, strict=True)
         if not (_kept(setting, place, seed) / RESULT).exists()
     ]
     do_all(setting, "paraphrase", jobs)
     runs = {
         name: [
             json.loads((_kept(setting, place, seed) / RESULT).read_text(encoding="utf-8"))
-            for seed, place in zip(setting.tuning_seeds, each, strict=True)
+            for seed, place in zip(seeds, each, strict=True)
         ]
         for name, each in places.items()
     }
@@ -54,7 +54,7 @@ def answer(setting: Setting) -> dict[str, Any]:
     found = comparisons(models, tfidf)
     test = some[0]["data"]["tests"][0]
     return {
-        "scale": scale(setting),
+        "scale": scale(setting) | {"tuning_seeds": list(seeds)},
         "made": made,
         "test": {name: test[name] for name in ("name", "texts", "of", "undecidable")},
         "valid_texts": some[0]["data"]["valid"]["texts"],

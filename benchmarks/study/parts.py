@@ -124,8 +124,10 @@ def head(result: Row, title: str, question: str) -> list[str]:
     way = made["recommended"]
     training = next(iter(made["training"].values()))
     text = f"""Students of {told["student"].replace("x", "×")} (layers × width), {told["steps"]:,} steps of
-        {told["batch"]} passages of encyclopedia, fiction ({told["text_words"]:,} words each) and WordNet's
-        glosses; {"seed" if len(seeds) == 1 else "seeds"} {", ".join(map(str, seeds))}. *Distilled*: taught by
+        {told["batch"]} passages of encyclopedia, fiction and WordNet's glosses ({told["text_words"]:,} words
+        each, at most); {"seed" if len(seeds) == 1 else "seeds"} {
+        ", ".join(map(str, seeds))
+    }. *Distilled*: taught by
         the three house teachers, weighting `{way["weighting"]}`, temperature
         {"as fitted" if way["temperature"] is None else format(way["temperature"], "g")},
         {way["mixture"]} mixture{"" if way["calibrate"] else ", not calibrated"} ({
@@ -133,7 +135,7 @@ def head(result: Row, title: str, question: str) -> list[str]:
     }). Gloss training: {told["gloss_steps"]:,} steps of 32 of
         {training["instances"]:,} instances with a choice (WordNet's examples{SEMCOR[result["setting"]]}), the
         same for all kinds; the last step is measured. Its learning rate, {made["rate"]:g}, was chosen by the
-        mean F1 of `distilled+LMGC-M` on SemEval-2007 ({
+        F1 of the first seed's `distilled+LMGC-M` on SemEval-2007 ({
         ", ".join(f"{rate}: {f1:.1f}" for rate, f1 in made["rates"].items())
     }); no other set chose anything. {machine["processor"]},
         {machine["cores"]} cores; torch {machine["versions"]["torch"]}, transformers

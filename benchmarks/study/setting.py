@@ -13,12 +13,12 @@ DATA = Path(os.environ.get("LIMBECK_DATA", ROOT.parent / "shared" / "data"))
 
 TEACHERS = ("encyclopedia", "fiction", "lexicon")
 DOMAINS = ("encyclopedia", "fiction")
-"""Of the text files; the third domain are WordNet's glosses, which are no file."""
+"""Of the large corpus; the third domain are WordNet's glosses."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a student, and the learning rate that suits it."""
+    """Of a student, and the learning rate that suits it: the best that was tried without teachers."""
 
     layers: int
     hidden: int
@@ -31,27 +31,28 @@ class Size:
 
 
 SMALL = Size(2, 128, 3e-3)
-LARGE = Size(4, 256, 2e-3)
+LARGE = Size(4, 256, 1e-3)
 
 
 @dataclass(frozen=True)
 class Setting:
     """Sizes and numbers of every question.
 
-    text_words: words of each domain that students read, beside all glosses of `glosses`. steps: N, of a
-    student's training. seeds: of students. passages: of each held-out text that is measured. teachers:
-    overrides of the teachers' recipes. gloss_instances: most in gloss training (None: all); gloss_steps,
-    gloss_rates: its steps, and the learning rates of which the development set chooses one.
-    tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in turn.
-    rows: most training rows of a task of GLUE (None: all; else the task is called by another name).
+    text_words: words of each domain that students read, at most. steps: N, of a student's training. seeds:
+    of students. passages: of each held-out text that is measured. teachers: overrides of the teachers'
+    recipes. gloss_instances: most in gloss training (None: all); gloss_steps, gloss_rates: its steps, and the
+    learning rates of which the development set chooses one. tuning_seeds: of fine-tunings; the k-th is made
+    with the student of the k-th seed, in turn; paraphrase_seeds, big_seeds: how many of them questions 5 and
+    MiniLM have. rows: most training rows of a task of GLUE (None: all; else the task is called by another
+    name).
     weightings: that are compared. shares: students are trained for N, N/2 and N/4 steps. stages: of the
     teachers, per cent of their training. cost_length: pieces of a passage; cost_seconds: of each
     measurement. root: of everything that is made on the way.
     """
 
     name: str
-    text_words: int = 1_600_000
-    steps: int = 4000
+    text_words: int = 1_000_000
+    steps: int = 2000
     batch: int = 32
     glosses: str = "wordnet:"
     tokenizer: str = "train:wordpiece:8000:uncased"
@@ -62,7 +63,7 @@ class Setting:
     kept: int = 32
     teachers: tuple[str, ...] = ()
     gloss_instances: int | None = None
-    gloss_steps: int = 2000
+    gloss_steps: int = 1000
     gloss_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     wsd_sets: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ("cola", "sst2", "mrpc", "stsb", "rte")
@@ -71,7 +72,9 @@ class Setting:
     paraphrase_sizes: tuple[int, ...] = (200, 1000, 5000)
     paraphrase_words: tuple[int, ...] = (16, 32)
     paraphrase_limit: int | None = None
+    paraphrase_seeds: int = 3
     big_model: bool = True
+    big_seeds: int = 1
     weightings: tuple[str, ...] = ("uniform", "gold", "evidence", "entropy", "max_prob", "margin")
     shares: tuple[int, ...] = (1, 2, 4)
     stages: tuple[int, ...] = (25, 50, 100)

@@ -69,7 +69,7 @@ def student_recipe(setting: Setting, student: Student) -> Recipe:
         f"name={student.name}",
         f"seed={student.seed}",
         f"output={folder(setting, student)}",
-        f"text.train={json.dumps([*map(str, text.values()), f'{setting.glosses}/train'])}",
+        f"text.train={json.dumps([*map(str, text.values())])}",
         f"text.valid={json.dumps(list(setting.texts().values()))}",
         f"student.layers={size.layers}",
         f"student.hidden={size.hidden}",

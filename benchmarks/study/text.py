@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from domains import split
 
 from limbeck.files import atomic_write
+from limbeck.text.documents import Counts
+from limbeck.text.readers import find_sources
 
 from .setting import DOMAINS, Setting
 
+GLOSSES = "glosses"
+"""The third domain: WordNet's entries."""
+
 
 def write_texts(setting: Setting) -> dict[str, Path]:
-    """Writes what is not there yet; returns the students' slice of each domain."""
+    """Writes what is not there yet; returns the students' slice of each domain, of equally many words."""
     split(setting.domains)
     slices = {}
-    for domain in DOMAINS:
+    for domain in (*DOMAINS, GLOSSES):
         target = setting.scratch / "text" / f"{domain}.txt"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            source = setting.domains / f"{domain}.train.txt"
-            atomic_write(target, spread(source, setting.text_words))
+            atomic_write(target, spread(list(_documents(setting, domain)), setting.text_words))
         slices[domain] = target
     return slices
 
 
-def spread(source: Path, words: int) -> str:
-    """So many words of a text: whole paragraphs taken evenly from all of it, each a document of its own."""
-    total = 0
-    with source.open(encoding="utf-8") as lines:
-        for line in lines:
-            total += len(line.split())
-    share, due, kept = min(1.0, words / total), 0.0, []
-    with source.open(encoding="utf-8") as lines:
-        for line in lines:
-            count = len(line.split())
-            due += share * count
-            if count and due >= count:
-                kept.append(line + "\n")
-                due -= count
+def _documents(setting: Setting, domain: str) -> Iterable[str]:
+    """All of a domain: its paragraphs, or WordNet's entries."""
+    if domain != GLOSSES:
+        with (setting.domains / f"{domain}.train.txt").open(encoding="utf-8") as lines:
+            yield from (line.strip() for line in lines if line.strip())
+    else:
+        sources = find_sources([f"{setting.glosses}/train"], Path.cwd(), GLOSSES)
+        yield from chain.from_iterable(one.documents("stop", Counts()) for one in sources)
+
+
+def spread(documents: list[str], words: int) -> str:
+    """So many words of a text: whole documents taken evenly from all of it."""
+    counts = [len(document.split()) for document in documents]
+    share, due, kept = min(1.0, words / sum(counts)), 0.0, []
+    for document, count in zip(documents, counts, strict=True):
+        due += share * count
+        if due >= count:
+            kept.append(document + "\n\n")
+            due -= count
     return "".join(kept)
