@@ -101,10 +101,19 @@ def overview(results: Results, setting: Setting) -> str:
         scale(setting, results),
         table(["question", "answer", "time"], rows, left=2),
         f"In all {duration(total)}. A question's time holds the trainings that were missing when it was"
-        " asked; later questions use them again.",
+        f" asked; later questions use them again.{_teachers_time(results)}",
         *([f"Not answered yet: {', '.join(left)}."] if left else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _teachers_time(results: Results) -> str:
+    """The teachers may have been trained before any question was asked."""
+    if "teachers" not in results:
+        return ""
+    rows = results["teachers"]["teachers"]
+    clocks = ", ".join(f"{name} {duration(row['seconds'])}" for name, row in rows.items())
+    return f" The teachers' trainings by their own clocks, one core each and beside other work: {clocks}."
 
 
 def figure_of(pages: Mapping[str, str]) -> str | None:
