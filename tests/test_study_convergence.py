@@ -90,6 +90,7 @@ def made_up(
             "sizes": SIZES, "rates": [3e-3, 2e-3], "steps": 4000, "shares": [1, 2, 4], "batch": 32,
             "seeds": list(range(seeds)), "passages": 2000, "text_words": 1000, "glosses": "wordnet:",
             "kept": 32, "texts": TEXTS, "test_texts": TESTS, "trainings": 99,
+            "documents": {part: {"encyclopedia": 33, "fiction": 1} for part in ("valid", "test")},
         },
         "arms": {arm.name: asdict(arm) for arm in arms},
         "parts": parts,

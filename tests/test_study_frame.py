@@ -18,10 +18,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from study import cost, house, jobs, nats, pages, setting
+from study import teachers as study_teachers
 from study.__main__ import main
 from study.questions import QUESTIONS
 from study.setting import FULL, QUICK, TEACHERS
 
+from limbeck.errors import UserError
 from tests.study_work import fails_after, until_stopped, who
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,7 +88,7 @@ def teacher(nats_of: dict[str, float]) -> dict[str, Any]:
         "vocabulary": 16_000, "train_words": 2_000_000, "steps": 100, "batch": 64, "tokens": 5_000_000,
         "seconds": 4000.0, "energy_joules": None, "valid_nats_per_piece": 4.0,
         "curve": [[step, 9 - step / 20] for step in range(10, 101, 10)],
-        "nats": nats_of, "test_nats": {"encyclopedia (test)": 5.0, "fiction (test)": 5.0},
+        "nats": nats_of, "test_nats": {"encyclopedia (test)": 5.0, "fiction (test)": 6.0},
     }  # fmt: skip
 
 
@@ -117,7 +119,7 @@ def value(mean: float, sd: float | None = 0.5) -> dict[str, Any]:
 
 OTHERS: dict[str, dict[str, Any]] = {
     "teachers": teachers(True),
-    "lexical": {"models": {"scratch": {"nats": {"mixed": value(5)}}}},
+    "lexical": {"models": {"scratch": {"test_nats": {"mixed": value(5)}}}},
     "wsd": {"models": {"distilled+LMGC": {"f1": value(40.0)}}},
     "glue": {
         "tasks": ["cola", "sst2"],
@@ -160,7 +162,7 @@ def cost_result(quality: dict[str, Any], joules: float | None = None) -> dict[st
 
 def test_quality_is_read_from_the_answers_of_other_questions() -> None:
     found = cost.quality(OTHERS)
-    assert found["teacher fiction"] == {"nats": {"mean": pytest.approx(16 / 3), "sd": None}}
+    assert found["teacher fiction"] == {"nats": {"mean": 5.5, "sd": None}}
     assert found["scratch"]["glue"]["mean"] == 60.0
     assert found["scratch"]["paraphrase"]["mean"] == 60.0, "the fewest texts and the shortest"
     assert found["scratch"]["nats"]["mean"] == 5.0
@@ -192,10 +194,11 @@ def test_the_readme_has_a_table_and_a_figure_where_there_are_answers(monkeypatch
     assert f"{pages.BEGIN}\n{pages.END}" in bare
     monkeypatch.setattr(pages, "line_of", lambda name, result: f"answer of {name}")
     shown = {"study-convergence.md": "text\n\n![curves](study-convergence.svg)\n"}
-    made = pages.with_study(readme, results | {"convergence": results["teachers"]}, shown, FULL)
+    told = {"sizes": ["2x128", "4x256"], "steps": 2000, "batch": 32, "seeds": [11, 12, 13]}
+    made = pages.with_study(readme, results | {"convergence": {"scale": told}}, shown, FULL)
     assert "![curves](docs/results/study-convergence.svg)" in made
     assert "| answer of convergence |" in made
-    assert "1.0 million words" in made
+    assert "students of 2×128 (and of 4×256 where a page says so), 2,000 steps of 32 passages" in made
     assert pages.with_study(made, results, {}, FULL) == bare
     with pytest.raises(AssertionError, match="has lost"):
         pages.with_study(readme.replace(pages.END, ""), results, {}, FULL)
@@ -208,7 +211,9 @@ def test_the_overview_says_what_is_not_answered() -> None:
         in text
     )
     assert "Not answered yet: `convergence`, `pays`, `words`" in text
-    assert "of 4×256 (7.0 million parameters and 67 min of training at most); students" in text
+    assert "of 4×256 (7.0 million parameters at most, trained on 15 million tokens in all);" in text
+    assert "students of" not in text, "none is measured"
+    assert "encyclopedia 67 min" in text
 
 
 def test_committed_pages_are_those_that_the_json_makes(tmp_path: Path) -> None:
@@ -238,3 +243,16 @@ def test_what_cannot_be_asked_is_refused(capsys: pytest.CaptureFixture[str], tmp
         assert ended.value.code == 2
         assert said in capsys.readouterr().err
     assert json.dumps(list(tmp_path.iterdir())) == "[]"
+
+
+def test_other_teachers_are_told_from_those_of_the_scratch_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = replace(QUICK, root=tmp_path)
+    monkeypatch.setattr(study_teachers, "teacher_model", lambda _, name: Path(name))
+    monkeypatch.setattr(study_teachers, "fingerprint", lambda model: model.name)
+    study_teachers._same(here)
+    study_teachers._same(here)
+    monkeypatch.setattr(study_teachers, "fingerprint", lambda model: model.name.replace("fiction", "novels"))
+    with pytest.raises(UserError, match=r"other teachers \(fiction changed\); move it away"):
+        study_teachers._same(here)

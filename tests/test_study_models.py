@@ -13,7 +13,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+from scipy.stats import t
 from study import glue, lexical, models, paraphrase, parts, wsd
+from study.intervals import over_seeds
 from study.setting import FULL, QUICK, SMALL, Setting
 from study.students import Arm
 
@@ -21,6 +23,12 @@ from limbeck.tasks.glue_data import read_tasks
 from limbeck.tasks.wsd_score import Gold
 
 SEEDS = (11, 12, 13)
+
+
+@pytest.fixture(autouse=True)
+def no_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    held_out = {"valid": {"encyclopedia": 33, "fiction": 1}, "test": {"encyclopedia": 30, "fiction": 2}}
+    monkeypatch.setattr("study.parts.documents", lambda: held_out)
 
 
 def test_t_interval_of_one_block_is_students() -> None:
@@ -60,19 +68,25 @@ def test_averages_of_tasks_with_different_seeds() -> None:
     found = glue.average(worse)
     assert found["mean"] == pytest.approx((20 + 50) / 2)
     assert found["values"] == [30.0, 35.0]
-    difference = glue.paired_average(better, worse)
-    assert difference["mean"] == pytest.approx((2.0 + 3.0) / 2)
-    variance = (1.0 / 3 + 2.0 / 2) / 4  # of each task's mean, halved weights
-    freedom = variance**2 / ((1 / 12) ** 2 / 2 + (1 / 4) ** 2 / 1)
-    from scipy.stats import t
+    # Seeds 0 and 2 are of one student, whose differences are averaged task by task: (1.5 + 4) / 2 and 2.5.
+    difference = glue.paired_average(better, worse, {0: "a", 1: "b", 2: "a"})
+    assert difference["values"] == [2.75, 2.5]
+    assert difference["low"] == pytest.approx(parts.paired([2.75, 2.5], [0.0, 0.0])["low"])
+    assert glue.paired_average(better, worse, dict.fromkeys(range(3), "a"))["low"] is None
 
-    reach = t.ppf(0.975, freedom) * variance**0.5
-    assert difference["low"] == pytest.approx(2.5 - reach)
-    # Tasks of the same seeds are one block: what is common to them does not cancel.
-    same = glue.paired_average(
-        {"a": {0: 1.0, 1: 3.0}, "b": {0: 1.0, 1: 3.0}}, {"a": {0: 0.0, 1: 0.0}, "b": {0: 0.0, 1: 0.0}}
-    )
-    assert same["low"] == pytest.approx(parts.paired([1.0, 3.0], [0.0, 0.0])["low"])
+
+def test_an_interval_over_seeds_and_text_is_as_wide_as_both() -> None:
+    """Three seeds bound what is not known of seeds by Student's t; text adds what is not known of it."""
+    steady = np.tile([1.0, 2.0, 3.0], (1000, 1))
+    found = over_seeds([1.0, 2.0, 3.0], steady)
+    assert (found["low"], found["high"]) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+    noise = np.random.default_rng(0).normal(size=(1000, 1))
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    wider = over_seeds([1.0, 2.0, 3.0], steady + noise)
+    variance, freedom = 1 / 3 + 1.0, 2 * (4 / 3) ** 2 / (1 / 3) ** 2
+    assert wider["high"] - 2 == pytest.approx(t.ppf(0.975, freedom) * variance**0.5)
+    alone = over_seeds([2.0], 2.0 + noise)
+    assert (alone["low"], alone["high"]) == pytest.approx((2 - 1.959964, 2 + 1.959964))
 
 
 def test_tuning_seeds_take_the_students_in_turn() -> None:
@@ -92,7 +106,7 @@ def test_f1_differences_are_paired_by_seed_and_sentence() -> None:
     found = wsd.paired_f1(np.tile([[1.0, 3.0]], (40, 1)), gold)
     assert found["mean"] == pytest.approx(2.0)
     assert found["values"] == pytest.approx([1.0, 3.0])
-    assert (found["low"], found["high"]) == pytest.approx((1.0, 3.0))  # sentences agree, seeds do not
+    assert found["high"] == pytest.approx(2.0 + 12.7062)  # sentences agree, two seeds do not
 
 
 def test_a_rate_is_chosen_by_f1_and_the_lower_of_equals() -> None:
@@ -238,6 +252,7 @@ def test_page_of_glue(seeds: tuple[int, ...], tmp_path: Path) -> None:
         name: {task: {s: 60.0 + 2 * s + place for s in seeds} for task in ("rte", "sst2")}
         for place, name in enumerate(models.MODELS)
     }
+    made = {seed: f"student-{seed}" for seed in seeds}
     scores = students | {"MiniLM": {"rte": {s: 70.0 + s for s in seeds}}}
     result = base("glue", SEEDS, False) | {
         "tasks": ["rte", "sst2"],
@@ -250,8 +265,8 @@ def test_page_of_glue(seeds: tuple[int, ...], tmp_path: Path) -> None:
         },
         "undefined": {"scratch": 1},
         "baselines": {task: {"majority": 50.0, "tfidf": 52.0} for task in ("rte", "sst2")},
-        "differences": glue.differences(scores),
-        "aims": glue.aims(scores),
+        "differences": (found := glue.differences(scores, dict.fromkeys(scores, made))),
+        "aims": glue.aims(found),
     }
     text = glue.page(result, tmp_path)
     # Differences that are the same in every seed have no interval, so nothing is claimed.

@@ -49,6 +49,7 @@ def made_up(
             "seeds": [11, 12],
             "texts": TEXTS,
             "stages": list(stages),
+            "documents": {part: {"encyclopedia": 33, "fiction": 1} for part in ("valid", "test")},
         },
         "weighting": "entropy",
         "mixture": "arithmetic",

@@ -18,6 +18,7 @@ from .setting import TEACHERS, Setting, Size
 from .students import Arm, build_stores
 from .teachers import teacher_model, train_teachers
 from .temperature import temperatures
+from .text import documents
 from .trainings import Trainings
 
 __all__ = ["Choice", "answer", "choose", "headline", "page"]
@@ -155,6 +156,7 @@ def scale(setting: Setting) -> dict[str, Any]:
         "kept": setting.kept,
         "texts": list(setting.texts()),
         "test_texts": list(setting.test_texts()),
+        "documents": documents(),
     }
 
 

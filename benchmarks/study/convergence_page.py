@@ -6,7 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from .convergence_says import headline, says
-from .show import SEES, SLICE, called, duration, gained, machine, seeds, signed, spread, table, times
+from .show import (
+    SEES,
+    SLICE,
+    called,
+    duration,
+    gained,
+    held_out,
+    machine,
+    seeds,
+    signed,
+    spread,
+    table,
+    times,
+)
 
 __all__ = ["headline", "page"]
 
@@ -53,8 +66,9 @@ def page(result: dict[str, Any], folder: Path) -> str:
         _gains(result),
         "## Weights and temperatures",
         "The temperature of each weighting is the one whose mixture alone explains held-out text best, as a"
-        " mean over the texts; no student is trained for it. `gold` reads the true word, so its nats prove"
-        " nothing. Then the mean weight of each teacher, on the pieces that all teachers cover:",
+        " mean over the texts, with all that the teachers predict, not with what a store keeps; no student is"
+        " trained for it. `gold` reads the true word, so its nats prove nothing, and its temperature stays 1."
+        " Then the mean weight of each teacher, on the pieces that all teachers cover:",
         _weights(result),
         "## What it says",
         "\n".join(f"- {line}" for line in says(result)),
@@ -72,14 +86,18 @@ def _done(result: dict[str, Any]) -> str:
     shorter = ", ".join(f"{scale['steps'] // share:,}" for share in scale["shares"][1:])
     return (
         f"The same student with no teacher, with each house teacher alone and with all three, under every"
-        f" weighting: same text, order, masks and first weights. ModernBERT students of {students}, N ="
-        f" {scale['steps']:,} steps of {scale['batch']} passages, and {shorter} steps; on"
-        f" {scale['text_words']:,} words each, at most, of encyclopedia, fiction and the glosses of"
-        f" `{scale['glosses']}`; {seeds(result)}. Measured on {scale['passages']:,} held-out passages of each"
-        f" text at most. Taught students read the teachers' predictions from a store that keeps"
-        f" {scale['kept']} pieces of each. {scale['trainings']} trainings. Weighting, temperature and teacher"
-        f" are chosen on the texts that are not called *test*, for the small student, which flatters gains"
-        f" there a little; *test* chose nothing."
+        f" weighting: same text, order, masks and first weights. ModernBERT students of {students}, the best"
+        f" rates that were tried without teachers; N = {scale['steps']:,} steps of {scale['batch']} passages."
+        f" The best arms also have {shorter} steps, and the larger student: no teacher, the best single"
+        f" teacher, `uniform` and the best weighting of the smaller one, and half of the steps with the last."
+        f" The text: passages drawn from at most {scale['text_words']:,} words each of encyclopedia, fiction"
+        f" and the glosses of `{scale['glosses']}`; {seeds(result)}. Measured on {scale['passages']:,}"
+        f" held-out passages of each text at most. Taught students read the teachers' predictions from a"
+        f" store that keeps {scale['kept']} pieces of each; what is not kept is approximated, most for"
+        f" `entropy` and for geometric mixtures ([how](../store.md)). {scale['trainings']} trainings."
+        f" Learning rate, what students see, weighting, temperature and teacher are chosen on the texts that"
+        f" are not called *test*, for the small student, which flatters gains there a little; *test* chose"
+        f" nothing. {held_out(result)}"
     )
 
 

@@ -68,6 +68,10 @@ def _aims(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+STANDS = {1: "stands", 0: "may be chance", -1: "a loss"}
+"""Of a gain, by its interval."""
+
+
 def _test(result: dict[str, Any]) -> list[str]:
     n, lines = result["scale"]["steps"], []
     for size in result["scale"]["sizes"]:
@@ -75,7 +79,11 @@ def _test(result: dict[str, Any]) -> list[str]:
             name: find(result, "best", other, size, [n, n])
             for other, name in (("none", "no teacher"), ("single", _single(result)), ("uniform", "`uniform`"))
         }
-        gains = [f"{gained(g['test']['mixed'])} over {name}" for name, g in found.items() if g is not None]
+        gains = [
+            f"{gained(g['test']['mixed'])} over {name} ({STANDS[beyond(g['test']['mixed'])]})"
+            for name, g in found.items()
+            if g is not None
+        ]
         lines.append(
             f"On text that chose nothing (encyclopedia and fiction), student {times(size)}, {n:,} steps,"
             f" {_best(result)} gains, in nats: " + ", ".join(gains) + "."
@@ -130,12 +138,14 @@ def _cost(result: dict[str, Any]) -> str:
     seconds = {row["steps"]: row["seconds"] for row in result["tables"] if row["size"] == size}
     stores = sum(result["stores"]["calibrated"].values())
     training = sum(one["seconds"] for one in result["teachers"].values())
+    once = stores + seconds[n // 2][parts["best"]]
     return (
         f"Wall clock, student {times(size)}: {n:,} steps take {duration(seconds[n][parts['none']])} without"
         f" teachers and {duration(seconds[n][parts['best']])} with {_best(result)}, {n // 2:,} steps with it"
-        f" {duration(seconds[n // 2][parts['best']])}. The store of the three teachers, which serves every"
-        f" student and weighting of this page, took {duration(stores)}; the teachers' own training, apart,"
-        f" {duration(training)}."
+        f" {duration(seconds[n // 2][parts['best']])}, on one core. The stores of the three teachers took"
+        f" {duration(stores)} of one core: a single student of half the steps and its stores take"
+        f" {duration(once)}; the stores serve every student and weighting of this page. The teachers' own"
+        f" training, apart, took {duration(training)}."
     )
 
 
@@ -209,6 +219,9 @@ def headline(result: dict[str, Any]) -> list[str]:
         found = find(result, "best", other, size, [n, n])
         if found is not None:
             others.append(f"over {name} {gained(found['valid']['mixed'])}")
+    test = find(result, "best", "none", size, [n, n])
+    assert test is not None
+    lines.append(f"On text that chose nothing it gains {gained(test['test']['mixed'])}.")
     return [*lines, f"Its gain {' and '.join(others)}."] if others else lines
 
 

@@ -102,9 +102,9 @@ def _answered(setting: Setting) -> dict[str, Row]:
 def quality(found: dict[str, Row]) -> dict[str, Row]:
     """Of every model what the other questions found: mean and deviation, by measure; absent where none did.
 
-    `nats`: per masked word, the mean of the held-out texts, by question 3 and, of teachers, by `teachers` (on
-    other words). `f1`: of senses. `glue`: the average of all tasks. `paraphrase`: F1 with the fewest texts
-    and the shortest.
+    `nats`: per masked word of general text that chose nothing, by question 3 and, of teachers, by `teachers`
+    (on other words). `f1`: of senses. `glue`: the average of all tasks. `paraphrase`: F1 with the fewest
+    texts and the shortest.
     """
     rows: dict[str, Row] = {}
 
@@ -114,9 +114,9 @@ def quality(found: dict[str, Row]) -> dict[str, Row]:
             rows.setdefault(name, {})[measure] = kept
 
     for name, row in found.get("teachers", {}).get("teachers", {}).items():
-        put(f"teacher {name}", "nats", {"mean": row["nats"]["mixed"]})
+        put(f"teacher {name}", "nats", {"mean": fmean(row["test_nats"].values())})
     for name, row in found.get("lexical", {}).get("models", {}).items():
-        put(name, "nats", row["nats"]["mixed"])
+        put(name, "nats", row["test_nats"]["mixed"])
     for name, row in found.get("wsd", {}).get("models", {}).items():
         put(name, "f1", row["f1"])
     glue = found.get("glue")

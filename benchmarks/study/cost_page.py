@@ -44,11 +44,11 @@ def page(result: dict[str, Any], folder: Path) -> str:
         f" the libraries) at {length} pieces,"
         f" {result['precision']}, one thread, the model of the first seed with its head (of masked words"
         " or, after gloss training, of glosses). Training is that of the model from"
-        f" nothing, mean over {seeds} seed{'s' if seeds > 1 else ''}: gloss training goes on from its"
-        " student's, which is counted too. The three teachers' own"
+        f" nothing, of students the mean over {seeds} seed{'s' if seeds > 1 else ''}: gloss training goes on"
+        " from its student's, which is counted too. The three teachers' own"
         f" training ({duration(result['teacher_seconds'])} together) is not in the students'{apart}."
         + ("" if energy else " Energy could not be measured on this machine."),
-        "Quality: nats per masked word, mean of the held-out texts (lower is better;"
+        "Quality: nats per masked word of general text that chose nothing (lower is better;"
         " [question 3](study-lexical.md), for teachers [their page](study-teachers.md), on other words,"
         " so that they compare among themselves only); F1 of senses ([question 6](study-wsd.md)); the average"
         " of GLUE's tasks ([question 4](study-glue.md)); F1 of paraphrase detection with"
@@ -145,7 +145,7 @@ def sentences(result: dict[str, Any]) -> list[str]:
     scratch, distilled = (models[name]["training"]["seconds"] for name in ("scratch", "distilled"))
     lines.append(
         f"A distilled student's training takes {distilled / scratch:.2f} times as long as one from scratch"
-        f" ({duration(distilled)} and {duration(scratch)})."
+        f" ({duration(distilled)} and {duration(scratch)}), without the teachers and their stores."
     )
     return lines
 
@@ -155,7 +155,8 @@ def headline(result: dict[str, Any]) -> list[str]:
     models = result["models"]
     scratch, distilled = (models[name]["training"]["seconds"] for name in ("scratch", "distilled"))
     lines = [
-        f"**Cost**: to distil takes {distilled / scratch:.2f} times the training from scratch; a student"
+        f"**Cost**: to distil takes {distilled / scratch:.2f} times the training from scratch, once the"
+        f" teachers and the stores of their predictions are there; a student"
         f" takes {models['distilled']['latency_ms']:.2f} ms a passage of {result['length']} pieces"
     ]
     best = _best(result, "glue")

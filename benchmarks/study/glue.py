@@ -20,9 +20,10 @@ from limbeck.tasks.glue_tasks import SUBSET, TASKS
 
 from .big import NAMES, big_folders
 from .glue_page import headline, page
+from .intervals import paired
 from .jobs import Job, do_all
 from .models import MODELS, make_models, model_folders
-from .parts import Row, aim, scale, spread, t_interval
+from .parts import Row, aim, scale, spread
 from .setting import DATA, Setting
 
 __all__ = ["answer", "headline", "page"]
@@ -62,13 +63,17 @@ def answer(setting: Setting) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     for one in tunings:
         for task in one.tasks:
-            found = _result(setting, one, task)
-            score = found["score"]["mean"]
+            result = _result(setting, one, task)
+            score = result["score"]["mean"]
             if score is None:  # the same answer everywhere: no correlation
                 undefined[one.model] = undefined.get(one.model, 0) + 1
             scores.setdefault(one.model, {}).setdefault(task, {})[one.seed] = 100 * (score or 0.0)
-            baselines[task] = {name: 100 * (row["score"] or 0.0) for name, row in found["baselines"].items()}
-            counts[task] = found["counts"]
+            baselines[task] = {name: 100 * (row["score"] or 0.0) for name, row in result["baselines"].items()}
+            counts[task] = result["counts"]
+    students: dict[str, dict[int, str]] = {}
+    for one in tunings:
+        students.setdefault(one.model, {})[one.seed] = one.place.parent.name
+    found = differences(scores, students)
     return {
         "scale": scale(setting),
         "made": made,
@@ -82,8 +87,8 @@ def answer(setting: Setting) -> dict[str, Any]:
         },
         "undefined": undefined,
         "baselines": baselines,
-        "differences": differences(scores),
-        "aims": aims(scores),
+        "differences": found,
+        "aims": aims(found),
     }
 
 
@@ -166,24 +171,22 @@ def average(tasks: Scores) -> Row:
     return found | {"mean": fmean(fmean(by.values()) for by in tasks.values()), "tasks": list(tasks)}
 
 
-def paired_average(better: Scores, worse: Scores) -> Row:
-    """Difference of averages over the tasks that both have, paired by tuning seed, with a 95% t-interval.
+def paired_average(better: Scores, worse: Scores, students: Mapping[int, str]) -> Row:
+    """Difference of averages over the tasks that both have, with a 95% t-interval over the students.
 
-    Tasks of the same seeds are averaged seed by seed; those with other seeds are taken as independent of
-    them, and the degrees of freedom are Welch's and Satterthwaite's.
+    Fine-tunings of one student are no independent witnesses of how students are made: their differences,
+    paired by tuning seed, are averaged, task by task. students: by tuning seed.
     """
-    blocks: dict[tuple[int, ...], list[dict[int, float]]] = {}
     tasks = [task for task in better if task in worse]
-    for task in tasks:
-        seeds = tuple(seed for seed in better[task] if seed in worse[task])
-        found = {seed: better[task][seed] - worse[task][seed] for seed in seeds}
-        blocks.setdefault(seeds, []).append(found)
-    parts = [
-        (len(some) / len(tasks), [fmean(one[seed] for one in some) for seed in seeds])
-        for seeds, some in blocks.items()
-    ]
-    mean = sum(weight * fmean(values) for weight, values in parts)
-    return {"mean": mean, "tasks": tasks} | t_interval(mean, parts)
+    values = []
+    for student in dict.fromkeys(students.values()):
+        by_task = [
+            [better[task][seed] - worse[task][seed] for seed in better[task] if students[seed] == student]
+            for task in tasks
+        ]
+        if all(by_task):
+            values.append(fmean(fmean(found) for found in by_task))
+    return {"tasks": tasks} | paired(values, [0.0] * len(values))
 
 
 PAIRS = (
@@ -197,18 +200,17 @@ PAIRS = (
 )
 
 
-def differences(scores: Mapping[str, Scores]) -> dict[str, Row]:
-    """Of the pairs whose models are both there."""
+def differences(scores: Mapping[str, Scores], students: Mapping[str, Mapping[int, str]]) -> dict[str, Row]:
+    """Of the pairs whose models are both there. students: of each model by tuning seed."""
     return {
-        f"{better} - {worse}": paired_average(scores[better], scores[worse])
+        f"{better} - {worse}": paired_average(scores[better], scores[worse], students[worse])
         for better, worse in PAIRS
         if better in scores and worse in scores
     }
 
 
-def aims(scores: Mapping[str, Scores]) -> list[Row]:
-    """The issue's."""
-    found = differences(scores)
+def aims(found: Mapping[str, Row]) -> list[Row]:
+    """The issue's. found: `differences`."""
     taught, masked = found["distilled - scratch"], found["distilled+LMGC-M - distilled"]
     unit = "points of the average"
     return [

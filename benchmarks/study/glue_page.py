@@ -62,8 +62,8 @@ def page(result: dict[str, Any], folder: Path) -> str:
     if len(whole) < len(models):
         notes.append(
             "Averages in brackets are over fewer tasks (no SST-2) and do not compare with the "
-            "others; MiniLM was fine-tuned in bf16, and learnt glosses of a fiftieth of SemCor; where no "
-            "deviation stands, it has the first tuning seed alone."
+            "others; MiniLM was fine-tuned in bf16, and learnt glosses of a fiftieth of SemCor and WordNet's "
+            "examples; where no deviation stands, it has the first tuning seed alone."
         )
     return (
         "\n\n".join(
@@ -73,9 +73,8 @@ def page(result: dict[str, Any], folder: Path) -> str:
                 table(["", *tasks, "average"], rows),
                 *([fill(" ".join(notes))] if notes else []),
                 "![Average over the tasks of every model and tuning seed](study-glue.svg)",
-                fill("""Differences of averages, paired by tuning seed [95% t-interval; tasks that have
-                different seeds
-            count as independent there]:"""),
+                fill("""Differences of averages, paired by tuning seed, averaged for each student [95%
+                t-interval over the students]:"""),
                 table(["", "points", "tasks"], changes),
                 "## What it says",
                 said(result["aims"], "+.2f"),

@@ -104,7 +104,9 @@ def page(result: dict[str, Any], folder: Path) -> str:
         " differ, so that only the shapes compare](study-teachers.svg)",
         "## What it says",
         "\n".join(f"- {line}" for line in sentences(result)),
-        machine(result) + " Again: `PYTHONPATH=benchmarks python -m study teachers`.",
+        "The trainings took what the table says, on one core each, beside other work; the measuring: "
+        + machine(result)
+        + " Again: `PYTHONPATH=benchmarks python -m study teachers`.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -11,6 +11,7 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 
 from .parts import COLOURS, fill, head, interval, number, said, table
+from .show import held_out
 
 QUESTION = """Learning which gloss of a lexicon fits a word (LMGC): what does it cost the language model
 that a student
@@ -58,11 +59,12 @@ def page(result: dict[str, Any], folder: Path) -> str:
             text; mean ± deviation over seeds. F1 in % as in [study-wsd.md](study-wsd.md)."""),
                 table(["", *names, "F1"], rows),
                 fill("""Nats before less after, above 0 where the model got better, paired by seed and word
-                [95%,
-            seeds and passages drawn together]. General text is encyclopedia and fiction, each half:"""),
+                [95%, over seeds, Student's t, and resampled passages together]. General text is encyclopedia
+                and fiction, each half:"""),
                 table(["", *texts, "general", "general, test"], changes),
-                fill("""The synsets of the held-out glosses are no examples in gloss training, but as other
-                candidates their glosses are read there: better nats are in part of glosses met before."""),
+                fill(f"""WordNet's examples of the synsets of held-out glosses are left out of gloss training,
+                but SemCor's are not, and all glosses are read as candidates: better nats there are in part of
+                glosses met before. {held_out(result)}"""),
                 "![Nats on general text against F1 of every model and seed](study-lexical.svg)",
                 fill(f"""Parameters of the language models: {shown}: {same}. The gloss head, two outputs of
                 the

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.tasks.bootstrap import interval, resampled_means
+from limbeck.tasks.bootstrap import resampled_means
 from limbeck.tasks.fingerprint import fingerprint
 from limbeck.tasks.mlm import MlmSettings, measure_words
 from limbeck.tasks.mlm_kept import keep, kept
 from limbeck.tasks.mlm_model import OK
 from limbeck.tasks.mlm_words import Measured
 
+from .intervals import over_seeds
 from .jobs import Job, do_all
 from .setting import Setting
 
@@ -131,8 +132,7 @@ def paired_gain(
 ) -> dict[str, dict[str, Any]]:
     """Nats of `worse` less those of `better`, above 0 where `better` is; models of one seed are a pair.
 
-    Per text and `mixed`: `mean`, 95% interval `low`, `high` (seeds and passages resampled together), `values`
-    by seed.
+    Per text and `mixed` what `intervals.over_seeds` gives, by seeds and resampled passages.
     """
     samples, means = {}, {}
     for text in texts:
@@ -150,10 +150,4 @@ def paired_gain(
         samples[text] = resampled_means(sums, counts, replicates=REPLICATES, seed=len(samples))
     means["mixed"] = np.mean([means[text] for text in texts], axis=0)
     samples["mixed"] = np.mean([samples[text] for text in texts], axis=0)
-    draw = np.random.default_rng(0).integers(len(better), size=(REPLICATES, len(better)))
-    found = {}
-    for text, by_seed in samples.items():
-        low, high = interval(np.take_along_axis(by_seed, draw, 1).mean(1)) or (None, None)
-        values = [float(value) for value in means[text]]
-        found[text] = {"mean": float(np.mean(values)), "low": low, "high": high, "values": values}
-    return found
+    return {text: over_seeds(means[text].tolist(), by_seed) for text, by_seed in samples.items()}

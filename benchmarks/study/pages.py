@@ -60,28 +60,30 @@ def line_of(name: str, result: dict[str, Any]) -> str:
     return " ".join(lines).replace("|", "\\|")
 
 
-def scale(setting: Setting, results: Results) -> str:
-    """At what scale all of it was measured: two sentences."""
-    sizes = " and ".join(times(size.name) for size in setting.sizes)
-    words = setting.text_words
-    text = f"{words / 1e6:.1f} million" if words >= 1_000_000 else f"{words:,}"
-    taught = ""
+def scale(results: Results) -> str:
+    """At what scale all of it was measured: two sentences, of what has been measured."""
+    said = []
     if "teachers" in results:
         rows = results["teachers"]["teachers"].values()
         shapes = sorted({times(f"{row['layers']}x{row['hidden']}") for row in rows})
         largest = max(row["parameters"] for row in rows) / 1e6
-        longest = duration(max(row["seconds"] for row in rows))
-        taught = (
-            f" of {' and '.join(shapes)} ({largest:.1f} million parameters and {longest} of training at most)"
+        tokens = sum(row["tokens"] for row in rows) / 1e6
+        said.append(
+            f"three teachers of {' and '.join(shapes)} ({largest:.1f} million parameters at most, trained on"
+            f" {tokens:.0f} million tokens in all)"
+        )
+    if "convergence" in results:
+        told = results["convergence"]["scale"]
+        small, *larger = map(times, told["sizes"])
+        also = f" (and of {' and '.join(larger)} where a page says so)" if larger else ""
+        seeds = f"{len(told['seeds'])} seed{'s' if len(told['seeds']) > 1 else ''}"
+        said.append(
+            f"students of {small}{also}, {told['steps']:,} steps of {told['batch']} passages of three domains"
+            f" (encyclopedia, fiction, WordNet's glosses), {seeds}"
         )
     about = next(iter(results.values()))["environment"]
-    seeds = f"{len(setting.seeds)} seed{'s' if len(setting.seeds) > 1 else ''}"
-    return (
-        f"Three teachers{taught}; students of {sizes}, {setting.steps:,} steps of {setting.batch} passages on"
-        f" {text} words of each of three domains (encyclopedia, fiction, WordNet's glosses), {seeds};"
-        f" {about['processor']}, {about['cores']} cores. What holds at this scale need not hold at a larger"
-        " one."
-    )
+    said.append(f"{about['processor']}, {about['cores']} cores")
+    return f"Scale: {'; '.join(said)}. What holds at this scale need not hold at a larger one."
 
 
 def overview(results: Results, setting: Setting) -> str:
@@ -98,7 +100,7 @@ def overview(results: Results, setting: Setting) -> str:
         f" not to be edited. Again: `make study{'-quick' if setting.quick else ''}`; it goes on where it was"
         " stopped.",
         *([SLICE] if setting.quick else []),
-        scale(setting, results),
+        scale(results),
         table(["question", "answer", "time"], rows, left=2),
         f"In all {duration(total)}. A question's time holds the trainings that were missing when it was"
         f" asked; later questions use them again.{_teachers_time(results)}",
@@ -142,7 +144,7 @@ def with_study(readme: str, results: Results, pages: Mapping[str, str], setting:
         begin,
         table(["[the study](docs/results/study.md)", "answer"], rows, left=2),
         *([figure] if figure else []),
-        scale(setting, results),
+        scale(results),
         end,
     ]
     return before + "\n\n".join(parts) + after

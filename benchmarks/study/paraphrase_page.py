@@ -43,7 +43,8 @@ def page(result: dict[str, Any], folder: Path) -> str:
         {result["learning_rate"]:g}, by the models' width. The k-th tuning seed draws the training texts and
         goes with the student of the k-th seed, in turn; tuning seeds
         {", ".join(map(str, result["scale"]["tuning_seeds"]))}; mean ± deviation over them. TF-IDF learns from
-        the same texts. {"Texts that stand with both labels: " + lost + "." if lost else ""}"""
+        the same texts and has no epoch to choose; of the two TF-IDF the one that is better on the test texts
+        is compared, in its favour. {"Texts that stand with both labels: " + lost + "." if lost else ""}"""
     return (
         "\n\n".join(
             [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,13 @@ from matplotlib import pyplot as plt
 from step_page import _fill as fill
 from step_page import _table as table
 
+from .intervals import Row, paired, spread
 from .models import MODELS
 from .setting import Setting
+from .text import documents
 
 __all__ = ["aim", "dots", "fill", "head", "interval", "number", "paired", "said", "scale", "spread", "table"]
 
-Row = dict[str, Any]
 COLOURS = dict(
     zip(
         MODELS,
@@ -30,45 +29,6 @@ COLOURS = dict(
 )
 GREY = "#777777"
 """Of what is no student."""
-
-
-def spread(values: Sequence[float]) -> Row:
-    """`mean`, `sd` (of n - 1; None for one value) and the `values`."""
-    return {
-        "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
-        "values": list(values),
-    }
-
-
-def paired(better: Sequence[float], worse: Sequence[float]) -> Row:
-    """Differences of pairs: `mean`, the 95% t-interval `low`, `high` (None for one pair), `values`.
-
-    To nine digits, so that a tie is one.
-    """
-    values = [round(a - b, 9) for a, b in zip(better, worse, strict=True)]
-    mean = round(statistics.fmean(values), 9)
-    return {"mean": mean} | t_interval(mean, [(1.0, values)]) | {"values": values}
-
-
-def t_interval(mean: float, blocks: Sequence[tuple[float, Sequence[float]]]) -> Row:
-    """95% interval `low`, `high` of a weighted sum of independent means.
-
-    None where a block has one value, or all values are the same: no width would claim a certainty that is not
-    there. blocks: weight and values of each. Several have Welch's and Satterthwaite's degrees of freedom.
-    """
-    from scipy.stats import t
-
-    nothing = {"low": None, "high": None}
-    if any(len(values) < 2 for _, values in blocks):
-        return nothing
-    parts = [(w * w * statistics.variance(v) / len(v), len(v) - 1) for w, v in blocks]
-    total = sum(part for part, _ in parts)
-    if total < 1e-18:  # rounding
-        return nothing
-    freedom = total**2 / sum(part**2 / degrees for part, degrees in parts)
-    reach = float(t.ppf(0.975, freedom)) * math.sqrt(total)
-    return {"low": mean - reach, "high": mean + reach}
 
 
 def aim(
@@ -110,6 +70,7 @@ def scale(setting: Setting) -> Row:
         "glosses": setting.glosses,
         "gloss_steps": setting.gloss_steps,
         "tuning_seeds": list(setting.tuning_seeds),
+        "documents": documents(),
     }
 
 
@@ -128,16 +89,18 @@ def head(result: Row, title: str, question: str) -> list[str]:
         each, at most); {"seed" if len(seeds) == 1 else "seeds"} {
         ", ".join(map(str, seeds))
     }. *Distilled*: taught by
-        the three house teachers, weighting `{way["weighting"]}`, temperature
-        {"as fitted" if way["temperature"] is None else format(way["temperature"], "g")},
-        {way["mixture"]} mixture{"" if way["calibrate"] else ", not calibrated"} ({
+        the three house teachers, weighting `{way["weighting"]}`{
+        "" if way["temperature"] is None else f", temperature {way['temperature']:g}"
+    }, {way["mixture"]} mixture{"" if way["calibrate"] else ", not calibrated"} ({
         way["by"]
     }). Gloss training: {told["gloss_steps"]:,} steps of 32 of
         {training["instances"]:,} instances with a choice (WordNet's examples{SEMCOR[result["setting"]]}), the
         same for all kinds; the last step is measured. Its learning rate, {made["rate"]:g}, was chosen by the
         F1 of the first seed's `distilled+LMGC-M` on SemEval-2007 ({
         ", ".join(f"{rate}: {f1:.1f}" for rate, f1 in made["rates"].items())
-    }); no other set chose anything. {machine["processor"]},
+    }). How students are taught was chosen on the held-out texts (question 1); nothing else was chosen. {
+        machine["processor"]
+    },
         {machine["cores"]} cores; torch {machine["versions"]["torch"]}, transformers
         {machine["versions"]["transformers"]}; {result["seconds"] / 3600:.2f} hours, with the training of
         models that no

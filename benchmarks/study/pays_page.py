@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .setting import TEACHERS
-from .show import SLICE, beyond, called, draw, gained, machine, seeds, signed, table, times
+from .show import SLICE, beyond, called, draw, gained, held_out, machine, seeds, signed, table, times
 
 COLOURS = {"constant": "#0072b2", "falling": "#d55e00"}
 HOLLOW = ("o", "s")
@@ -28,7 +28,9 @@ def page(result: dict[str, Any], folder: Path) -> str:
         f" [question 1](study-convergence.md). Students of {' and '.join(map(times, scale['sizes']))};"
         f" {short} and {long} steps, each with its own schedule; a share of the teachers in the loss (kd)"
         f" that stays {result['kd']:g} and one that falls from there to 0 at the last step. {seeds(result)};"
-        " the larger student with the first seed alone, so that its intervals are over passages alone.",
+        " the larger student with the first seed alone, so that its intervals are over passages alone."
+        f" {held_out(result)} Teachers part of the way have no schedule of their own: they are checkpoints of"
+        " their one training; the temperature chosen with the finished ones is kept.",
         "Across: nats per masked word that teachers are ahead of the untaught student of the same size and"
         " steps, on words that are one piece for all models; on every text the best teacher there counts, and"
         " the mean of the texts is drawn. Up: nats that the taught student is ahead of the untaught, all"

@@ -76,7 +76,21 @@ def seeds(result: dict[str, Any]) -> str:
     count = len(result["scale"]["seeds"])
     if count == 1:
         return "one seed, so that the intervals are over passages alone"
-    return f"{count} seeds; intervals are of 95%, over seeds and passages resampled together"
+    return f"{count} seeds; intervals are of 95%, over seeds (Student's t) and resampled passages together"
+
+
+def held_out(result: dict[str, Any]) -> str:
+    """What the intervals cannot know."""
+    parts = result["scale"]["documents"]
+    counts = "; ".join(
+        f"{part}: {found['encyclopedia']} articles and {found['fiction']} book"
+        + ("s" if found["fiction"] != 1 else "")
+        for part, found in parts.items()
+    )
+    return (
+        f"The held-out texts are few ({counts}), and passages are resampled as if each stood by itself: the"
+        " intervals say nothing of other books, and of other articles too little."
+    )
 
 
 def machine(result: dict[str, Any]) -> str:

@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from limbeck.files import atomic_folder
+from limbeck.errors import UserError
+from limbeck.files import atomic_folder, atomic_write
 from limbeck.pipeline.train import run
 from limbeck.recipe import Recipe, load_recipe
+from limbeck.tasks.fingerprint import fingerprint
 
 from .jobs import Job, do_all
 from .setting import HOUSE, TEACHERS, Setting
@@ -39,7 +41,28 @@ def train_teachers(setting: Setting) -> dict[str, dict[str, Any]]:
     """Trains them, or goes on with them; what stands in their results.json, by name."""
     write_texts(setting)
     jobs = [Job(name, partial(run, teacher_recipe(setting, name))) for name in TEACHERS]
-    return dict(zip(TEACHERS, do_all(setting, "teachers", jobs), strict=True))
+    trained = dict(zip(TEACHERS, do_all(setting, "teachers", jobs), strict=True))
+    _same(setting)
+    return trained
+
+
+def _same(setting: Setting) -> None:
+    """Stores, temperatures and students of other teachers must not stand for those of these.
+
+    Raises:
+        UserError: the teachers are not those that everything in the scratch folder was made with.
+    """
+    file = setting.scratch / "teachers.json"
+    now = {name: fingerprint(teacher_model(setting, name)) for name in TEACHERS}
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(file, json.dumps(now))
+    elif (then := json.loads(file.read_text(encoding="utf-8"))) != now:
+        other = ", ".join(name for name in TEACHERS if then.get(name) != now[name])
+        raise UserError(
+            f"{setting.scratch} was made with other teachers ({other} changed); move it away, and the at-*"
+            " folders beside the teachers' models, and start the study again"
+        )
 
 
 def teacher_model(setting: Setting, name: str, stage: int = 100) -> Path:

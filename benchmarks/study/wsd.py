@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from limbeck.gloss.instances import load_keys
-from limbeck.tasks.bootstrap import interval, resampled_means
+from limbeck.tasks.bootstrap import resampled_means
 from limbeck.tasks.fingerprint import fingerprint
 from limbeck.tasks.wsd import RESULT, Asking, evaluate_model
 from limbeck.tasks.wsd_score import Gold, Marks, compare, key_pos
 from limbeck.tasks.wsd_sets import ALL, choose, find_sets
 
+from .intervals import over_seeds
 from .jobs import Job, do_all
 from .models import LEXICAL, STARTS, make_models, model_folders
 from .parts import Row, aim, scale, spread
@@ -152,7 +153,7 @@ def gain(setting: Setting, better: str, worse: str) -> Row:
 
 
 def paired_f1(differences: np.ndarray[Any, np.dtype[np.float64]], gold: Gold) -> Row:
-    """Mean difference; 95% interval `low`, `high` by drawing sentences and seeds together; `values` by seed.
+    """`intervals.over_seeds` of differences, by seeds and resampled sentences.
 
     differences: of credit, [instances, seeds].
     """
@@ -161,8 +162,4 @@ def paired_f1(differences: np.ndarray[Any, np.dtype[np.float64]], gold: Gold) ->
         [np.bincount(gold.sentence, column, minlength=gold.sentences) for column in differences.T], axis=1
     )
     samples = resampled_means(sums, counts, replicates=REPLICATES, seed=0)
-    seeds = differences.shape[1]
-    draw = np.random.default_rng(0).integers(seeds, size=(REPLICATES, seeds))
-    low, high = interval(np.take_along_axis(samples, draw, 1).mean(1)) or (None, None)
-    values = [float(value) for value in differences.mean(0)]
-    return {"mean": float(np.mean(values)), "low": low, "high": high, "values": values}
+    return over_seeds(differences.mean(0).tolist(), samples)
