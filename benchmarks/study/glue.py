@@ -42,7 +42,6 @@ class Tuning:
     place: Path
     seed: int
     tasks: tuple[str, ...]
-    precision: str = "f32"
 
 
 def answer(setting: Setting) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def plan(setting: Setting, folders: Mapping[str, Sequence[Path]], big: Mapping[s
         for name in MODELS:
             found.append(Tuning(name, folders[name][number % len(folders[name])], seed, tasks))
         if number < setting.big_seeds:
-            found += [Tuning(name, place, seed, short, "bf16") for name, place in big.items()]
+            found += [Tuning(name, place, seed, short) for name, place in big.items()]
     return found
 
 
@@ -141,7 +140,7 @@ def _tune(setting: Setting, place: Path, one: Tuning, task: str) -> dict[str, An
         max_length=MAX_LENGTH,
         threads=1,
         device="cpu",
-        precision=one.precision,
+        precision="bf16",
     )
     evaluate_glue(
         str(one.place),

@@ -51,9 +51,9 @@ def page(result: dict[str, Any], folder: Path) -> str:
     seeds = ", ".join(map(str, result["scale"]["tuning_seeds"]))
     if "sst2" in tasks:
         seeds += "; of SST-2 the first three, and one epoch"
-    told = f"""{subset}In %, on `dev`, which chose nothing: three epochs, batches of 32, learning rate by the
-        model's width, the last epoch. {metrics}. Rows of training and dev: {counts}. The k-th tuning seed
-        goes with the student of the k-th seed, in turn; tuning seeds {seeds}.
+    told = f"""{subset}In %, on `dev`, which chose nothing: three epochs in bf16, batches of 32, learning rate
+        by the model's width, the last epoch. {metrics}. Rows of training and dev: {counts}.
+        The k-th tuning seed goes with the student of the k-th seed, in turn; tuning seeds {seeds}.
         Mean ± deviation over tuning seeds; the average's deviation is over seeds that have all tasks."""
     notes = [
         f"`{name}` gave the same answer everywhere in {count} fine-tunings, which count as no correlation, 0."
@@ -62,7 +62,7 @@ def page(result: dict[str, Any], folder: Path) -> str:
     if len(whole) < len(models):
         notes.append(
             "Averages in brackets are over fewer tasks (no SST-2) and do not compare with the "
-            "others; MiniLM was fine-tuned in bf16, and learnt glosses of a fiftieth of SemCor and WordNet's "
+            "others; MiniLM has learnt glosses of a fiftieth of SemCor and WordNet's "
             "examples; where no deviation stands, it has the first tuning seed alone."
         )
     return (

@@ -85,7 +85,7 @@ def _tune(setting: Setting, place: Path, seed: int) -> dict[str, Any]:
         sizes=setting.paraphrase_sizes,
         words=setting.paraphrase_words,
         seeds=[seed],
-        settings=FinetuneSettings(max_length=MAX_LENGTH, threads=1, device="cpu"),
+        settings=FinetuneSettings(max_length=MAX_LENGTH, threads=1, device="cpu", precision="bf16"),
         output=_kept(setting, place, seed),
     )
     return {}

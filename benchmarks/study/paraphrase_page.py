@@ -39,9 +39,9 @@ def page(result: dict[str, Any], folder: Path) -> str:
     lost = "; ".join(f"{count:,} with {words} words" for words, count in test["undecidable"].items() if count)
     part = "all" if test["texts"] == test["of"] else f"a fixed sample of {test['of']:,}"
     told = f"""F1-micro in %, which is accuracy here, on {test["texts"]:,} test texts ({part}), which chose
-        nothing; the epoch is the best one on {result["valid_texts"]:,} validation texts. Learning rate
-        {result["learning_rate"]:g}, by the models' width. The k-th tuning seed draws the training texts and
-        goes with the student of the k-th seed, in turn; tuning seeds
+        nothing; the epoch is the best one on {result["valid_texts"]:,} validation texts. In bf16; learning
+        rate {result["learning_rate"]:g}, by the models' width. The k-th tuning seed draws the training texts
+        and goes with the student of the k-th seed, in turn; tuning seeds
         {", ".join(map(str, result["scale"]["tuning_seeds"]))}; mean ± deviation over them. TF-IDF learns from
         the same texts and has no epoch to choose; of the two TF-IDF the one that is better on the test texts
         is compared, in its favour. {"Texts that stand with both labels: " + lost + "." if lost else ""}"""
