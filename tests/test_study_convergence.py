@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from study import convergence, trainings
 from study.convergence_says import says
 from study.setting import FULL, TEACHERS, Size
-from study.students import Arm, Student, student_recipe
+from study.students import Arm, Student, student_recipe, train_students
 from study.temperature import choose as choose_temperatures
 
 TEXTS = ["encyclopedia", "fiction", "glosses"]
@@ -70,7 +70,7 @@ def made_up(
 
     pairs = [("best", other, size, [4000, 4000]) for size in SIZES for other in ("none", "uniform", "single")]
     pairs += [("best", "none", size, [2000, 4000]) for size in SIZES]
-    pairs += [(arm.name, "best", SIZES[0], [4000, 4000]) for arm in arms if arm.mixture == "geometric"]
+    pairs += [(arm.name, "best", SIZES[0], [1000, 1000]) for arm in arms if arm.mixture == "geometric"]
     mixtures = [
         {"weighting": name, "temperature": tau, "nats": 4.0, "weights": [0.2, 0.3, 0.5]}
         for name, tau in (("uniform", 1.0), ("entropy", 2.0), ("entropy", 1.0))
@@ -93,6 +93,7 @@ def made_up(
             "documents": {part: {"encyclopedia": 33, "fiction": 1} for part in ("valid", "test")},
         },
         "arms": {arm.name: asdict(arm) for arm in arms},
+        "mixtures": [arm.name for arm in arms if arm.mixture == "geometric"],
         "parts": parts,
         "recommended": {"arm": asdict(top), "lead": lead},
         "default": {"weighting": "entropy", "temperature": 2.0, "mixture": "arithmetic"},
@@ -160,7 +161,7 @@ def test_the_figures_are_there(tmp_path: Path, seeds: int) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_the_tables_have_all_their_cells(tmp_path: Path) -> None:
     rows = [line for line in convergence.page(made_up(raw=True), tmp_path).split("\n\n") if line[0] == "|"]
-    assert len(rows) == 6
+    assert len(rows) == 7
     for table in rows:
         assert len({line.count("|") for line in table.splitlines()}) == 1
         assert len(table.splitlines()) > 2
@@ -210,7 +211,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("swept")
 def test_the_arms_follow_from_what_was_chosen() -> None:
-    pretended = Pretended({"none-mask": 4.0, "only-lexicon": 4.0, "margin": 4.0, "geometric-margin": 3.0})
+    pretended = Pretended({"none-mask": 4.0, "only-lexicon": 4.0, "margin": 4.0, "raw-margin": 3.0})
     choice = convergence.choose(FULL, pretended)
     assert {part: arm.name for part, arm in choice.main.items()} == {
         "none": "none-mask", "single": "only-lexicon", "uniform": "uniform", "best": "margin",
@@ -220,17 +221,20 @@ def test_the_arms_follow_from_what_was_chosen() -> None:
     recommended = choice.recommended
     assert (recommended.weighting, recommended.mixture, recommended.calibrate) == (
         "margin",
-        "geometric",
-        True,
+        "arithmetic",
+        False,
     )
     arms = {student.arm for student in pretended.asked}
     assert arms == set(choice.arms)
-    assert len({arm.name for arm in arms}) == len(arms) == 4 + 3 + 5 + 5
-    # As many as were promised, with the shorter trainings of three of the four parts' arms beside them.
-    runs = len(set(pretended.asked)) + 4 * 2 * len(FULL.seeds)
+    assert len({arm.name for arm in arms}) == len(arms) == 4 + 3 + 5 + 2
+    # As many as were promised, with the shorter trainings of four parts and of the mixtures beside them.
+    runs = len(set(pretended.asked)) + (4 * 2 + len(choice.mixtures)) * len(FULL.seeds)
     assert f"at most {runs} trainings of 2x128 and 15 of 4x256" in convergence.planned(FULL)
-    assert {arm.name for arm in arms if not arm.calibrate} == {
-        "raw-uniform", "geometric-raw-uniform", "raw-margin",
+    assert {arm.name for arm in arms if not arm.calibrate} == {"raw-uniform", "raw-margin"}
+    assert all(arm.mixture == "geometric" for arm in choice.mixtures)
+    assert {arm.name: arm.online for arm in choice.mixtures} == {
+        "geometric-uniform": True, "geometric-raw-uniform": True, "geometric-margin": True,
+        "geometric-stored-uniform": False,
     }  # fmt: skip
 
 
@@ -252,3 +256,17 @@ def test_teachers_that_are_not_calibrated_have_stores_of_their_own(monkeypatch: 
         assert recipe.distill.calibrate is calibrate
         stores.add(Path(recipe.distill.store).name)
     assert stores == {"store-100", "store-100-raw"}
+
+
+def test_an_arm_may_ask_its_teachers_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.students.write_texts", lambda _: {"fiction": Path("fiction.txt")})
+    asked = []
+    monkeypatch.setattr("study.students.build_stores", lambda *_, **__: asked.append("a store"))
+    monkeypatch.setattr("study.students.do_all", lambda _, __, jobs: [{} for _ in jobs])
+    arm = Arm("geometric", mixture="geometric", online=True)
+    student = Student(arm, FULL.sizes[0], 40, 11)
+    assert student_recipe(FULL, student).distill.predictions == "online"
+    train_students(FULL, "students", [student])
+    assert asked == []
+    train_students(FULL, "students", [replace(student, arm=replace(arm, online=False))])
+    assert asked == ["a store"]

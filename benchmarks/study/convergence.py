@@ -2,7 +2,7 @@
 
 What is chosen is chosen on the held-out texts of `Setting.texts`, in this order: each weighting's
 temperature; whether students see the mask alone; the best single teacher; the best weighting; the
-recommended mixture.
+recommended way.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ MAIN = ("none", "single", "uniform", "best")
 class Choice:
     """The arms that were compared for N steps at the small size, and what was chosen of them.
 
-    main: by the parts of `MAIN`. sees: nats by what untaught and taught students see.
+    mixtures: compared in the shortest trainings, because a geometric mixture asks the teachers in every step:
+    a store keeps too little of them for a product. main: by the parts of `MAIN`. sees: nats by what untaught
+    and taught students see.
     """
 
     arms: list[Arm]
+    mixtures: list[Arm]
     main: dict[str, Arm]
     recommended: Arm
     sees: dict[str, dict[str, float]]
@@ -44,7 +47,7 @@ class Choice:
 def planned(setting: Setting) -> str:
     """How many trainings there will be at most."""
     seeds, lengths = len(setting.seeds), len(setting.shares)
-    small = 4 + len(TEACHERS) + len(setting.weightings) - 1 + 5 + len(MAIN) * (lengths - 1)
+    small = 4 + len(TEACHERS) + len(setting.weightings) - 1 + 2 + len(MAIN) * (lengths - 1) + 4
     large = len(MAIN) + 1
     names = [size.name for size in setting.sizes]
     return f"at most {small * seeds} trainings of {names[0]} and {large * seeds} of {names[1]}"
@@ -83,27 +86,30 @@ def choose(setting: Setting, trainings: Trainings) -> Choice:
         tau = None if name == "uniform" else found["chosen"][name]
         return taught(name, weighting=name, temperature=tau)
 
-    def variant(kind: str, arm: Arm) -> Arm:
-        name, mixture = f"{kind}-{arm.name}", "geometric" if "geometric" in kind else "arithmetic"
-        return replace(arm, name=name, mixture=mixture, calibrate="raw" not in kind)
+    def raw(arm: Arm) -> Arm:
+        return replace(arm, name=f"raw-{arm.name}", calibrate=False)
+
+    def geometric(arm: Arm, *, online: bool = True) -> Arm:
+        name = f"geometric-{'' if online else 'stored-'}{arm.name}"
+        return replace(arm, name=name, mixture="geometric", online=online)
 
     singles = {name: taught(f"only-{name}", teachers=(name,)) for name in TEACHERS}
     weightings = {name: weighted(name) for name in setting.weightings}
     uniform = weightings["uniform"]
-    others = [variant(kind, uniform) for kind in ("geometric", "raw", "geometric-raw")]
-    second = [*singles.values(), *weightings.values(), *others]
+    second = [*singles.values(), *weightings.values(), raw(uniform)]
     trainings.train("N steps", [s for arm in second for s in trainings.students(arm, small)])
     mixed = trainings.mixed([*singles.values(), *weightings.values()], small)
     single = min(singles.values(), key=lambda arm: mixed[arm.name])
     winner = min(weightings.values(), key=lambda arm: mixed[arm.name])
-    others += [variant(kind, winner) for kind in ("geometric", "raw")]
-    trainings.train("mixtures", [s for arm in others for s in trainings.students(arm, small)])
-    mixtures = list(dict.fromkeys([*weightings.values(), *others]))
-    mixed = trainings.mixed(mixtures, small)
-    recommended = min(mixtures, key=lambda arm: mixed[arm.name])
-    arms = list(dict.fromkeys([*first, *singles.values(), *mixtures]))
+    trainings.train("not calibrated", trainings.students(raw(winner), small))
+    ways = list(dict.fromkeys([*weightings.values(), raw(uniform), raw(winner)]))
+    mixed = trainings.mixed(ways, small)
+    recommended = min(ways, key=lambda arm: mixed[arm.name])
+    arms = list(dict.fromkeys([*first, *singles.values(), *ways]))
     main = dict(zip(MAIN, (none, single, uniform, winner), strict=True))
-    return Choice(arms, main, recommended, sees, found)
+    geometrics = [geometric(arm) for arm in (uniform, raw(uniform), winner)]
+    mixtures = list(dict.fromkeys([*geometrics, geometric(uniform, online=False)]))
+    return Choice(arms, mixtures, main, recommended, sees, found)
 
 
 def answer(setting: Setting) -> dict[str, Any]:
@@ -113,7 +119,9 @@ def answer(setting: Setting) -> dict[str, Any]:
     taught = train_teachers(setting)
     stores = build_stores(setting), build_stores(setting, calibrate=False)
     choice = choose(setting, trainings)
-    asked = [(choice.main[part], size, share) for size, share, parts in cells(setting) for part in parts]
+    shortest = max(setting.shares)
+    asked = [(arm, setting.sizes[0], shortest) for arm in choice.mixtures]
+    asked += [(choice.main[part], size, share) for size, share, parts in cells(setting) for part in parts]
     runs = [s for arm, size, share in asked for s in trainings.students(arm, size, share)]
     trainings.train("other lengths and sizes", runs)
     tested = [trainings.models(arm, setting.sizes[0]) for arm in choice.arms]
@@ -123,7 +131,8 @@ def answer(setting: Setting) -> dict[str, Any]:
     nats.measure(setting, folders)
     return {
         "scale": scale(setting) | {"trainings": len(trainings.done)},
-        "arms": {arm.name: asdict(arm) for arm in choice.arms},
+        "arms": {arm.name: asdict(arm) for arm in [*choice.arms, *choice.mixtures]},
+        "mixtures": [arm.name for arm in choice.mixtures],
         "parts": {part: arm.name for part, arm in choice.main.items()},
         "recommended": recommended(trainings, choice),
         "default": _default(),
@@ -206,6 +215,8 @@ def _tables(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
     setting, found = trainings.setting, []
     for number, (size, share, parts) in enumerate(cells(setting)):
         chosen = [choice.main[part] for part in parts] if number else choice.arms
+        if (size, share) == (setting.sizes[0], max(setting.shares)):
+            chosen = [*chosen, *choice.mixtures]
         arms = {arm.name: arm for arm in chosen}
         found.append(
             {
@@ -222,8 +233,8 @@ def _tables(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
 def _gains(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
     """Paired gains of the best weighting, at equal lengths and at half of the other's; and of mixtures."""
     # A part may have the name of an arm that is another: the part comes first.
-    setting, arms = trainings.setting, {arm.name: arm for arm in choice.arms} | choice.main
-    small = setting.sizes[0]
+    setting, small = trainings.setting, trainings.setting.sizes[0]
+    arms = {arm.name: arm for arm in [*choice.arms, *choice.mixtures]} | choice.main
     pairs: list[tuple[str, str, Size, tuple[int, int]]] = []
     for size, share, parts in cells(setting):
         if "none" in parts:
@@ -231,10 +242,11 @@ def _gains(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
             pairs += [(other, "none", size, (share, share)) for other in ("uniform", "single")]
         if share == 2:
             pairs += [(part, "none", size, (2, 1)) for part in parts if part != "none"]
-    for arm in choice.arms:
-        if arm.mixture == "geometric" or not arm.calibrate:
-            parent = "best" if arm.weighting == choice.main["best"].weighting else "uniform"
-            pairs.append((arm.name, parent, small, (1, 1)))
+    variants = [(arm, 1) for arm in choice.arms if not arm.calibrate]
+    variants += [(arm, max(setting.shares)) for arm in choice.mixtures]
+    for arm, share in variants:
+        parent = "best" if arm.weighting == choice.main["best"].weighting else "uniform"
+        pairs.append((arm.name, parent, small, (share, share)))
     return [
         {
             "better": better,

@@ -53,6 +53,11 @@ def page(result: dict[str, Any], folder: Path) -> str:
         "Nats per masked word, all words, mean ± standard deviation over the seeds; lower is better. The last"
         " columns: the same on text that chose nothing, and the median time of a training.",
         _arms(result),
+        "Geometric mixtures ask the teachers in every step (*online*): a store keeps a few pieces and a"
+        " tail, of which a product cannot be made; what comes of it all the same stands in the row without"
+        " *online*. So they are compared in trainings of"
+        f" {min(row['steps'] for row in result['tables']):,} steps:",
+        _mixtures(result),
         _logits(result),
         "## Shorter trainings and the larger student",
         "Each with its own full schedule; nats per masked word on the mixed text (in the figure the grey line"
@@ -145,6 +150,19 @@ def _arms(result: dict[str, Any]) -> str:
     return table(["", *texts, "mixed, test", "training"], rows)
 
 
+def _mixtures(result: dict[str, Any]) -> str:
+    """Geometric mixtures beside the arithmetic ones, in the shortest trainings."""
+    found = min(result["tables"], key=lambda row: int(row["steps"]))
+    names = dict.fromkeys([result["parts"]["uniform"], result["parts"]["best"], *result["mixtures"]])
+    texts = [*result["scale"]["texts"], "mixed"]
+    rows = [
+        [called(result["arms"][name]), *(spread(found["valid"][name][text]) for text in texts),
+         spread(found["test"][name]["mixed"]), duration(found["seconds"][name])]
+        for name in names
+    ]  # fmt: skip
+    return table(["", *texts, "mixed, test", "training"], rows)
+
+
 def _sees(result: dict[str, Any], name: str) -> str:
     """What the students of an arm see, where that was compared."""
     arm = result["arms"][name]
@@ -155,7 +173,7 @@ def _sees(result: dict[str, Any], name: str) -> str:
 
 
 def _logits(result: dict[str, Any]) -> str:
-    where = "`uniform`, geometric, not calibrated"
+    where = "`uniform`, geometric, not calibrated, online"
     return (
         "Mean of logits, as TextBrewer teaches: the teachers' vocabularies differ, so there is no raw mean."
         " With one vocabulary, the softmax of the mean of the logits is the geometric mixture with equal"

@@ -118,17 +118,17 @@ def _chosen(result: dict[str, Any]) -> list[str]:
 
 
 def _mixtures(result: dict[str, Any]) -> list[str]:
-    lines, n = [], result["scale"]["steps"]
+    lines = []
     for gain in result["gains"]:
         arm = result["arms"].get(gain["better"])
-        if arm is None or gain["better"] in result["parts"] or gain["steps"] != [n, n]:
+        if arm is None or gain["better"] in result["parts"]:
             continue
         than = called(result["arms"][result["parts"][gain["worse"]]])
         mixed = gain["valid"]["mixed"]
         how = {1: "better than", 0: "no different, beyond its interval, from", -1: "worse than"}[
             beyond(mixed)
         ]
-        lines.append(f"{called(arm)} is {how} {than} ({gained(mixed)} nats).")
+        lines.append(f"{called(arm)} is {how} {than} ({gained(mixed)} nats, {gain['steps'][0]:,} steps).")
     return lines
 
 
@@ -187,7 +187,7 @@ def _why(result: dict[str, Any]) -> list[str]:
 def _recommended(result: dict[str, Any]) -> str:
     found, default = result["recommended"], result["default"]
     arm = found["arm"]
-    what = f"Of all mixtures of teachers the one whose students have the lowest nats is {called(arm)}"
+    what = f"Of all that was tried for N steps the way whose students have the lowest nats is {called(arm)}"
     what += ", an arithmetic one" if arm["mixture"] == "arithmetic" else ""
     if found["lead"] is None:
         lead = "it is `uniform`, and nothing leads it"

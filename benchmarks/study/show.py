@@ -68,7 +68,8 @@ def called(arm: dict[str, Any]) -> str:
     tau = "" if arm["temperature"] is None else f", τ {arm['temperature']:g}"
     mixture = "" if arm["mixture"] == "arithmetic" else ", geometric"
     raw = "" if arm["calibrate"] else ", not calibrated"
-    return f"`{arm['weighting']}`{tau}{mixture}{raw}"
+    online = ", online" if arm.get("online") else ""
+    return f"`{arm['weighting']}`{tau}{mixture}{raw}{online}"
 
 
 def seeds(result: dict[str, Any]) -> str:

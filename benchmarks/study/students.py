@@ -27,7 +27,10 @@ MASKS = 1
 
 @dataclass(frozen=True)
 class Arm:
-    """How a student is taught; no teachers: not at all. stage: per cent of the teachers' training."""
+    """How a student is taught; no teachers: not at all.
+
+    stage: per cent of the teachers' training. online: the teachers are asked in every step, not a store.
+    """
 
     name: str
     teachers: tuple[str, ...] = TEACHERS
@@ -39,6 +42,7 @@ class Arm:
     kd: float = 0.7
     kd_final: float | None = None
     stage: int = 100
+    online: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,13 @@ def student_recipe(setting: Setting, student: Student) -> Recipe:
             f"distill.mixture={arm.mixture}",
             f"distill.calibrate={str(arm.calibrate).lower()}",
             f"distill.kd={arm.kd}",
-            f"distill.store={store_folder(setting, arm.stage, calibrate=arm.calibrate)}",
             f"distill.kept={setting.kept}",
         ]
+        if arm.online:
+            overrides.append("distill.predictions=online")
+        else:
+            place = store_folder(setting, arm.stage, calibrate=arm.calibrate)
+            overrides.append(f"distill.store={place}")
         if arm.temperature is not None:
             overrides.append(f"distill.weighting_temperature={arm.temperature}")
         if arm.kd_final is not None:
@@ -146,7 +154,8 @@ def _build(recipe: Recipe, teacher: str) -> dict[str, Any]:
 
 def train_students(setting: Setting, what: str, students: list[Student]) -> dict[Student, dict[str, Any]]:
     """Trains what is not trained yet; each student's results.json."""
-    for stage, calibrate in sorted({(s.arm.stage, s.arm.calibrate) for s in students if s.arm.teachers}):
+    stored = [student.arm for student in students if student.arm.teachers and not student.arm.online]
+    for stage, calibrate in sorted({(arm.stage, arm.calibrate) for arm in stored}):
         build_stores(setting, stage, calibrate=calibrate)
     write_texts(setting)
     jobs = [Job(s.name, partial(run, student_recipe(setting, s))) for s in students]
