@@ -247,6 +247,16 @@ def test_auto_takes_a_whole_store_and_nothing_less(
         assemble(recipe(home, "distill.predictions=online"))
 
 
+def test_a_product_of_the_few_pieces_of_a_store_is_warned_of(
+    home: Path, no_teachers: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    check(recipe(home))
+    check(recipe(home, *EVERY_PIECE, "distill.mixture=geometric"))
+    assert "geometric" not in caplog.text
+    check(recipe(home, "distill.mixture=geometric"))
+    assert 'take distill.predictions = "online", or an arithmetic mixture' in caplog.text
+
+
 def test_a_store_outlives_its_teachers(home: Path, tmp_path: Path, no_teachers: None) -> None:
     shutil.copytree(home / "store", tmp_path / "store")
     for name in ("train.txt", "valid.txt"):

@@ -84,6 +84,11 @@ def open_stores(recipe: Recipe, hashes: Hashes) -> FromStore | None:
     ]
     variants = recipe.distill.variants or min(store.header.variants for store in stores)
     log.info("predictions are read from %s; no teacher is loaded", recipe.distill.store)
+    if recipe.distill.mixture == "geometric" and any(one.plan.k < one.plan.width for one in stores):
+        log.warning(
+            "a geometric mixture cannot be made of the few pieces that a store keeps, and students learn much"
+            ' less from it; take distill.predictions = "online", or an arithmetic mixture'
+        )
     return FromStore(teachers, variants)
 
 
