@@ -107,7 +107,7 @@ def made_up(
         "stores": {"calibrated": dict.fromkeys(TEACHERS, 60.0), "raw": dict.fromkeys(TEACHERS, 60.0)},
         "tables": tables,
         "gains": [
-            {"better": better, "worse": worse, "size": size, "steps": steps} | paired(ahead)
+            {"better": better, "worse": worse, "size": size, "steps": steps, "seeds": seeds} | paired(ahead)
             for better, worse, size, steps in pairs
             if (better, worse, steps[0]) != ("best", "uniform", 4000) or best != "uniform"
         ],
@@ -227,8 +227,10 @@ def test_the_arms_follow_from_what_was_chosen() -> None:
     arms = {student.arm for student in pretended.asked}
     assert arms == set(choice.arms)
     assert len({arm.name for arm in arms}) == len(arms) == 4 + 3 + 5 + 2
-    # As many as were promised, with the shorter trainings of four parts and of the mixtures beside them.
+    # As many as were promised, with the shorter trainings of four parts and of the mixtures beside them, and
+    # those of more seeds.
     runs = len(set(pretended.asked)) + (4 * 2 + len(choice.mixtures)) * len(FULL.seeds)
+    runs += (4 * 2 + 1) * len(FULL.more_seeds)
     assert f"at most {runs} trainings of 2x128 and 15 of 4x256" in convergence.planned(FULL)
     assert {arm.name for arm in arms if not arm.calibrate} == {"raw-uniform", "raw-margin"}
     assert all(arm.mixture == "geometric" for arm in choice.mixtures)
@@ -236,6 +238,14 @@ def test_the_arms_follow_from_what_was_chosen() -> None:
         "geometric-uniform": True, "geometric-raw-uniform": True, "geometric-margin": True,
         "geometric-stored-uniform": False,
     }  # fmt: skip
+
+
+def test_gains_that_aims_are_about_have_more_seeds() -> None:
+    small, large = FULL.sizes
+    more = FULL.seeds + FULL.more_seeds
+    assert convergence.seeds_of(FULL, small, 1) == convergence.seeds_of(FULL, small, 2, 1) == more
+    assert convergence.seeds_of(FULL, small, 4) == convergence.seeds_of(FULL, large, 1) == FULL.seeds
+    assert not set(FULL.seeds) & set(FULL.more_seeds)
 
 
 @pytest.mark.usefixtures("swept")

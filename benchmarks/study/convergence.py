@@ -48,9 +48,10 @@ def planned(setting: Setting) -> str:
     """How many trainings there will be at most."""
     seeds, lengths = len(setting.seeds), len(setting.shares)
     small = 4 + len(TEACHERS) + len(setting.weightings) - 1 + 2 + len(MAIN) * (lengths - 1) + 4
+    small = small * seeds + (2 * len(MAIN) + 1) * len(setting.more_seeds)
     large = len(MAIN) + 1
     names = [size.name for size in setting.sizes]
-    return f"at most {small * seeds} trainings of {names[0]} and {large * seeds} of {names[1]}"
+    return f"at most {small} trainings of {names[0]} and {large * seeds} of {names[1]}"
 
 
 def cells(setting: Setting) -> list[tuple[Size, int, tuple[str, ...]]]:
@@ -60,6 +61,12 @@ def cells(setting: Setting) -> list[tuple[Size, int, tuple[str, ...]]]:
     """
     small, large = setting.sizes
     return [*((small, share, MAIN) for share in setting.shares), (large, 1, MAIN), (large, 2, ("best",))]
+
+
+def seeds_of(setting: Setting, size: Size, *shares: int) -> tuple[int, ...]:
+    """Of the gains of the parts: more than the arms have, where the aims are."""
+    more = size == setting.sizes[0] and max(shares) <= 2
+    return setting.seeds + (setting.more_seeds if more else ())
 
 
 def choose(setting: Setting, trainings: Trainings) -> Choice:
@@ -120,12 +127,17 @@ def answer(setting: Setting) -> dict[str, Any]:
     stores = build_stores(setting), build_stores(setting, calibrate=False)
     choice = choose(setting, trainings)
     shortest = max(setting.shares)
-    asked = [(arm, setting.sizes[0], shortest) for arm in choice.mixtures]
-    asked += [(choice.main[part], size, share) for size, share, parts in cells(setting) for part in parts]
-    runs = [s for arm, size, share in asked for s in trainings.students(arm, size, share)]
-    trainings.train("other lengths and sizes", runs)
-    tested = [trainings.models(arm, setting.sizes[0]) for arm in choice.arms]
-    tested += [trainings.models(arm, size, share) for arm, size, share in asked]
+    small = setting.sizes[0]
+    asked = [(arm, small, shortest, setting.seeds) for arm in choice.mixtures]
+    asked += [
+        (choice.main[part], size, share, seeds_of(setting, size, share))
+        for size, share, parts in cells(setting)
+        for part in parts
+    ]
+    asked.append((choice.recommended, small, 1, seeds_of(setting, small, 1)))
+    trainings.train("other lengths and sizes", [s for one in asked for s in trainings.students(*one)])
+    tested = [trainings.models(arm, small) for arm in choice.arms]
+    tested += [trainings.models(*one) for one in asked]
     nats.measure(setting, [model for models in tested for model in models], setting.test_texts())
     folders = [teacher_model(setting, name) for name in TEACHERS]
     nats.measure(setting, folders)
@@ -172,7 +184,10 @@ def scale(setting: Setting) -> dict[str, Any]:
 def recommended(trainings: Trainings, choice: Choice) -> dict[str, Any]:
     """The mixture with the lowest nats, and its lead over `uniform` as it stands."""
     arm, uniform = choice.recommended, choice.main["uniform"]
-    lead = None if arm == uniform else trainings.gain(arm, uniform, trainings.setting.sizes[0])
+    setting, lead = trainings.setting, None
+    if arm != uniform:
+        small = setting.sizes[0]
+        lead = trainings.gain(arm, uniform, small, seeds=seeds_of(setting, small, 1))
     return {"arm": asdict(arm), "lead": lead}
 
 
@@ -235,26 +250,28 @@ def _gains(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
     # A part may have the name of an arm that is another: the part comes first.
     setting, small = trainings.setting, trainings.setting.sizes[0]
     arms = {arm.name: arm for arm in [*choice.arms, *choice.mixtures]} | choice.main
-    pairs: list[tuple[str, str, Size, tuple[int, int]]] = []
+    pairs: list[tuple[str, str, Size, tuple[int, int], tuple[int, ...]]] = []
     for size, share, parts in cells(setting):
+        same, seeds = (share, share), seeds_of(setting, size, share)
         if "none" in parts:
-            pairs += [("best", other, size, (share, share)) for other in ("none", "uniform", "single")]
-            pairs += [(other, "none", size, (share, share)) for other in ("uniform", "single")]
+            pairs += [("best", other, size, same, seeds) for other in ("none", "uniform", "single")]
+            pairs += [(other, "none", size, same, seeds) for other in ("uniform", "single")]
         if share == 2:
-            pairs += [(part, "none", size, (2, 1)) for part in parts if part != "none"]
+            pairs += [(part, "none", size, (2, 1), seeds) for part in parts if part != "none"]
     variants = [(arm, 1) for arm in choice.arms if not arm.calibrate]
     variants += [(arm, max(setting.shares)) for arm in choice.mixtures]
     for arm, share in variants:
         parent = "best" if arm.weighting == choice.main["best"].weighting else "uniform"
-        pairs.append((arm.name, parent, small, (share, share)))
+        pairs.append((arm.name, parent, small, (share, share), setting.seeds))
     return [
         {
             "better": better,
             "worse": worse,
             "size": size.name,
             "steps": [setting.steps // share for share in shares],
+            "seeds": len(seeds),
         }
-        | trainings.gain(arms[better], arms[worse], size, shares)
-        for better, worse, size, shares in pairs
+        | trainings.gain(arms[better], arms[worse], size, shares, seeds)
+        for better, worse, size, shares, seeds in pairs
         if arms[better] != arms[worse] or shares[0] != shares[1]
     ]

@@ -67,7 +67,9 @@ def page(result: dict[str, Any], folder: Path) -> str:
         f"![Nats per masked piece of held-out text by step, of {lines}]({names[0]})",
         "## Gains",
         "Nats that the first is ahead of the second (above 0: it is better), by the same words, paired by"
-        f" seed; {seeds(result)}. *Test* is text that chose nothing: encyclopedia and fiction.",
+        " seed; intervals are of 95%, over seeds (Student's t) and resampled passages together. Where the"
+        " aims are, more seeds are trained after everything was chosen. *Test* is text that chose nothing:"
+        " encyclopedia and fiction.",
         _gains(result),
         "## Weights and temperatures",
         "The temperature of each weighting is the one whose mixture alone explains held-out text best, as a"
@@ -214,11 +216,11 @@ def _gains(result: dict[str, Any]) -> str:
         steps = dict.fromkeys(f"{step:,}" for step in gain["steps"])
         what = f"{label(gain['better'])} over {label(gain['worse'])}"
         rows.append(
-            [what, times(gain["size"]), " against ".join(steps),
+            [what, times(gain["size"]), " against ".join(steps), str(gain["seeds"]),
              gained(gain["valid"]["mixed"]), *(signed(gain["valid"][text]["mean"]) for text in texts),
              gained(gain["test"]["mixed"])]
         )  # fmt: skip
-    return table(["", "student", "steps", "mixed", *texts, "mixed, test"], rows, left=3)
+    return table(["", "student", "steps", "seeds", "mixed", *texts, "mixed, test"], rows, left=3)
 
 
 def _weights(result: dict[str, Any]) -> str:

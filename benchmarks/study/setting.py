@@ -39,12 +39,12 @@ class Setting:
     """Sizes and numbers of every question.
 
     text_words: words of each domain that students read, at most. steps: N, of a student's training. seeds:
-    of students. passages: of each held-out text that is measured. teachers: overrides of the teachers'
-    recipes. gloss_instances: most in gloss training (None: all); gloss_steps, gloss_rates: its steps, and the
-    learning rates of which the development set chooses one. tuning_seeds: of fine-tunings; the k-th is made
-    with the student of the k-th seed, in turn; paraphrase_seeds, big_seeds: how many of them questions 5 and
-    MiniLM have. rows: most training rows of a task of GLUE (None: all; else the task is called by another
-    name).
+    of students; more_seeds: of the gains that question 1 is about, beside them. passages: of each held-out
+    text that is measured. teachers: overrides of the teachers' recipes. gloss_instances: most in gloss
+    training (None: all); gloss_steps, gloss_rates: its steps, and the learning rates of which the development
+    set chooses one. tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in
+    turn; paraphrase_seeds, big_seeds: how many of them question 5 and MiniLM have. rows: most training rows
+    of a task of GLUE (None: all; else the task is called by another name).
     weightings: that are compared. shares: students are trained for N, N/2 and N/4 steps. stages: of the
     teachers, per cent of their training. cost_length: pieces of a passage; cost_seconds: of each
     measurement. root: of everything that is made on the way.
@@ -58,6 +58,7 @@ class Setting:
     tokenizer: str = "train:wordpiece:8000:uncased"
     sizes: tuple[Size, ...] = (SMALL, LARGE)
     seeds: tuple[int, ...] = (11, 12, 13)
+    more_seeds: tuple[int, ...] = (14, 15, 16)
     passages: int = 2000
     evaluations: int = 20
     kept: int = 32
@@ -127,6 +128,7 @@ QUICK = Setting(
     tokenizer="train:wordpiece:2000:uncased",
     sizes=(Size(1, 32, 3e-3), Size(2, 64, 3e-3)),
     seeds=(11, 12),
+    more_seeds=(13,),
     passages=64,
     evaluations=4,
     kept=16,

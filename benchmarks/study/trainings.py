@@ -49,10 +49,15 @@ class Trainings:
         return nats.table(self.setting, models, texts)
 
     def gain(
-        self, better: Arm, worse: Arm, size: Size, shares: tuple[int, int] = (1, 1)
+        self,
+        better: Arm,
+        worse: Arm,
+        size: Size,
+        shares: tuple[int, int] = (1, 1),
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, dict[str, Any]]:
         """`nats.paired_gain` on the texts that choose (`valid`) and, where they are measured, on `test`."""
-        pair = self.models(better, size, shares[0]), self.models(worse, size, shares[1])
+        pair = self.models(better, size, shares[0], seeds), self.models(worse, size, shares[1], seeds)
         return {
             "valid": nats.paired_gain(self.setting, *pair, list(self.setting.texts())),
             "test": nats.paired_gain(self.setting, *pair, list(self.setting.test_texts())),
