@@ -70,7 +70,7 @@ def made_up(
 
     pairs = [("best", other, size, [4000, 4000]) for size in SIZES for other in ("none", "uniform", "single")]
     pairs += [("best", "none", size, [2000, 4000]) for size in SIZES]
-    pairs += [(arm.name, "best", SIZES[0], [1000, 1000]) for arm in arms if arm.mixture == "geometric"]
+    pairs += [(arm.name, "best", SIZES[0], [2000, 2000]) for arm in arms if arm.mixture == "geometric"]
     mixtures = [
         {"weighting": name, "temperature": tau, "nats": 4.0, "weights": [0.2, 0.3, 0.5]}
         for name, tau in (("uniform", 1.0), ("entropy", 2.0), ("entropy", 1.0))

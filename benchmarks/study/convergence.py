@@ -26,12 +26,15 @@ __all__ = ["Choice", "answer", "choose", "headline", "page"]
 MAIN = ("none", "single", "uniform", "best")
 """The arms of both sizes and of the small size's every length, by the part they play."""
 
+HALF = 2
+"""What N is divided by in the trainings that the first aim is about."""
+
 
 @dataclass(frozen=True)
 class Choice:
     """The arms that were compared for N steps at the small size, and what was chosen of them.
 
-    mixtures: compared in the shortest trainings, because a geometric mixture asks the teachers in every step:
+    mixtures: compared in half of the steps, because a geometric mixture asks the teachers in every step:
     a store keeps too little of them for a product. main: by the parts of `MAIN`. sees: nats by what untaught
     and taught students see.
     """
@@ -60,12 +63,12 @@ def cells(setting: Setting) -> list[tuple[Size, int, tuple[str, ...]]]:
     The large student's trainings are long: of the shorter ones it has the one that the aim asks for.
     """
     small, large = setting.sizes
-    return [*((small, share, MAIN) for share in setting.shares), (large, 1, MAIN), (large, 2, ("best",))]
+    return [*((small, share, MAIN) for share in setting.shares), (large, 1, MAIN), (large, HALF, ("best",))]
 
 
 def seeds_of(setting: Setting, size: Size, *shares: int) -> tuple[int, ...]:
     """Of the gains of the parts: more than the arms have, where the aims are."""
-    more = size == setting.sizes[0] and max(shares) <= 2
+    more = size == setting.sizes[0] and max(shares) <= HALF
     return setting.seeds + (setting.more_seeds if more else ())
 
 
@@ -126,9 +129,8 @@ def answer(setting: Setting) -> dict[str, Any]:
     taught = train_teachers(setting)
     stores = build_stores(setting), build_stores(setting, calibrate=False)
     choice = choose(setting, trainings)
-    shortest = max(setting.shares)
     small = setting.sizes[0]
-    asked = [(arm, small, shortest, setting.seeds) for arm in choice.mixtures]
+    asked = [(arm, small, HALF, setting.seeds) for arm in choice.mixtures]
     asked += [
         (choice.main[part], size, share, seeds_of(setting, size, share))
         for size, share, parts in cells(setting)
@@ -230,7 +232,7 @@ def _tables(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
     setting, found = trainings.setting, []
     for number, (size, share, parts) in enumerate(cells(setting)):
         chosen = [choice.main[part] for part in parts] if number else choice.arms
-        if (size, share) == (setting.sizes[0], max(setting.shares)):
+        if (size, share) == (setting.sizes[0], HALF):
             chosen = [*chosen, *choice.mixtures]
         arms = {arm.name: arm for arm in chosen}
         found.append(
@@ -256,10 +258,10 @@ def _gains(trainings: Trainings, choice: Choice) -> list[dict[str, Any]]:
         if "none" in parts:
             pairs += [("best", other, size, same, seeds) for other in ("none", "uniform", "single")]
             pairs += [(other, "none", size, same, seeds) for other in ("uniform", "single")]
-        if share == 2:
-            pairs += [(part, "none", size, (2, 1), seeds) for part in parts if part != "none"]
+        if share == HALF:
+            pairs += [(part, "none", size, (HALF, 1), seeds) for part in parts if part != "none"]
     variants = [(arm, 1) for arm in choice.arms if not arm.calibrate]
-    variants += [(arm, max(setting.shares)) for arm in choice.mixtures]
+    variants += [(arm, HALF) for arm in choice.mixtures]
     for arm, share in variants:
         parent = "best" if arm.weighting == choice.main["best"].weighting else "uniform"
         pairs.append((arm.name, parent, small, (share, share), setting.seeds))
