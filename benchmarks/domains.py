@@ -40,12 +40,17 @@ def documents(path: Path) -> Iterator[list[str]]:
             yield found
 
 
+def listing() -> list[dict[str, str]]:
+    """The rows of the list of documents."""
+    with (DATA / "corpus-large" / "documents.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
 def split(target: Path) -> dict[str, int]:
     """Writes the domain files; returns bytes per file. Files that are there already stay."""
     target.mkdir(parents=True, exist_ok=True)
     source = DATA / "corpus-large"
-    with (source / "documents.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = listing()
     for part in ("train", "valid", "test"):
         listed = [row for row in rows if row["split"].split("+")[0] == part]
         if (target / f"fiction.{part}.txt").exists():

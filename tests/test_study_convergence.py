@@ -243,7 +243,7 @@ def test_the_arms_follow_from_what_was_chosen() -> None:
 def test_gains_that_aims_are_about_have_more_seeds() -> None:
     small, large = FULL.sizes
     more = FULL.seeds + FULL.more_seeds
-    assert convergence.seeds_of(FULL, small, 1) == convergence.seeds_of(FULL, small, 2, 1) == more
+    assert convergence.seeds_of(FULL, small, 1) == convergence.seeds_of(FULL, small, 2) == more
     assert convergence.seeds_of(FULL, small, 4) == convergence.seeds_of(FULL, large, 1) == FULL.seeds
     assert not set(FULL.seeds) & set(FULL.more_seeds)
 

@@ -66,9 +66,9 @@ def cells(setting: Setting) -> list[tuple[Size, int, tuple[str, ...]]]:
     return [*((small, share, MAIN) for share in setting.shares), (large, 1, MAIN), (large, HALF, ("best",))]
 
 
-def seeds_of(setting: Setting, size: Size, *shares: int) -> tuple[int, ...]:
+def seeds_of(setting: Setting, size: Size, share: int) -> tuple[int, ...]:
     """Of the gains of the parts: more than the arms have, where the aims are."""
-    more = size == setting.sizes[0] and max(shares) <= HALF
+    more = size == setting.sizes[0] and share <= HALF
     return setting.seeds + (setting.more_seeds if more else ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +138,18 @@ def _beside(result: dict[str, Any]) -> str:
 
 
 def _arms(result: dict[str, Any]) -> str:
-    scale, found = result["scale"], result["tables"][0]
-    texts = [*scale["texts"], "mixed"]
+    found = result["tables"][0]
+    return _nats(result, found, {name: _sees(result, name) for name in found["valid"]})
+
+
+def _nats(result: dict[str, Any], found: dict[str, Any], names: Mapping[str, str]) -> str:
+    """Of some arms of a table, with what is said behind each one's name."""
+    texts = [*result["scale"]["texts"], "mixed"]
     rows = [
-        [
-            called(result["arms"][name]) + _sees(result, name),
-            *(spread(row[text]) for text in texts),
-            spread(found["test"][name]["mixed"]),
-            duration(found["seconds"][name]),
-        ]
-        for name, row in found["valid"].items()
-    ]
+        [called(result["arms"][name]) + more, *(spread(found["valid"][name][text]) for text in texts),
+         spread(found["test"][name]["mixed"]), duration(found["seconds"][name])]
+        for name, more in names.items()
+    ]  # fmt: skip
     return table(["", *texts, "mixed, test", "training"], rows)
 
 
@@ -155,14 +157,8 @@ def _mixtures(result: dict[str, Any]) -> str:
     """Geometric mixtures beside the arithmetic ones, in trainings of half of the steps."""
     small, half = result["scale"]["sizes"][0], result["scale"]["steps"] // 2
     found = next(row for row in result["tables"] if (row["size"], row["steps"]) == (small, half))
-    names = dict.fromkeys([result["parts"]["uniform"], result["parts"]["best"], *result["mixtures"]])
-    texts = [*result["scale"]["texts"], "mixed"]
-    rows = [
-        [called(result["arms"][name]), *(spread(found["valid"][name][text]) for text in texts),
-         spread(found["test"][name]["mixed"]), duration(found["seconds"][name])]
-        for name in names
-    ]  # fmt: skip
-    return table(["", *texts, "mixed, test", "training"], rows)
+    parts = result["parts"]
+    return _nats(result, found, dict.fromkeys([parts["uniform"], parts["best"], *result["mixtures"]], ""))
 
 
 def _sees(result: dict[str, Any], name: str) -> str:

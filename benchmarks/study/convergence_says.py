@@ -188,7 +188,6 @@ def _recommended(result: dict[str, Any]) -> str:
     found, default = result["recommended"], result["default"]
     arm = found["arm"]
     what = f"Of all that was tried for N steps the way whose students have the lowest nats is {called(arm)}"
-    what += ", an arithmetic one" if arm["mixture"] == "arithmetic" else ""
     if found["lead"] is None:
         lead = "it is `uniform`, and nothing leads it"
     else:
@@ -212,16 +211,14 @@ def headline(result: dict[str, Any]) -> list[str]:
     lines = [
         f"**Convergence**: taught with {_best(result)}, the {times(size)} student gains"
         f" {gained(gain['valid']['mixed'])} nats in {n:,} steps over none. Half of the steps reach what the"
-        f" untaught one reaches in all of them: {reached(at_half['valid']['mixed'])}."
+        f" untaught one reaches in all of them: {reached(at_half['valid']['mixed'])}. On text that chose"
+        f" nothing it gains {gained(gain['test']['mixed'])}."
     ]
     others = []
     for other, name in (("single", _single(result)), ("uniform", "`uniform`")):
         found = find(result, "best", other, size, [n, n])
         if found is not None:
             others.append(f"over {name} {gained(found['valid']['mixed'])}")
-    test = find(result, "best", "none", size, [n, n])
-    assert test is not None
-    lines.append(f"On text that chose nothing it gains {gained(test['test']['mixed'])}.")
     return [*lines, f"Its gain {' and '.join(others)}."] if others else lines
 
 

@@ -18,9 +18,6 @@ from .jobs import Job, do_all
 from .setting import HOUSE, TEACHERS, Setting
 from .text import write_texts
 
-STAGES = (25, 50, 100)
-"""Per cent of a teacher's training."""
-
 
 def teacher_recipe(setting: Setting, name: str) -> Recipe:
     """That of recipes/house; in the quick setting its small copy, on the students' slice of its text."""

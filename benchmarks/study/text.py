@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
-from domains import DOMAIN, split
+from domains import DOMAIN, listing, split
 
 from limbeck.files import atomic_write
 from limbeck.text.documents import Counts
 from limbeck.text.readers import find_sources
 
-from .setting import DATA, DOMAINS, Setting
+from .setting import DOMAINS, Setting
 
 GLOSSES = "glosses"
 """The third domain: WordNet's entries."""
@@ -35,10 +34,8 @@ def write_texts(setting: Setting) -> dict[str, Path]:
 
 def documents() -> dict[str, dict[str, int]]:
     """How many articles or books the held-out texts of the two domains have, by part (`valid`, `test`)."""
-    with (DATA / "corpus-large" / "documents.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    listed = Counter((row["split"].split("+")[0], DOMAIN.get(row["source"])) for row in rows)
-    return {part: {domain: listed[part, domain] for domain in DOMAINS} for part in ("valid", "test")}
+    found = Counter((row["split"].split("+")[0], DOMAIN.get(row["source"])) for row in listing())
+    return {part: {domain: found[part, domain] for domain in DOMAINS} for part in ("valid", "test")}
 
 
 def _documents(setting: Setting, domain: str) -> Iterable[str]:
