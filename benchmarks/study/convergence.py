@@ -50,7 +50,7 @@ class Choice:
 def planned(setting: Setting) -> str:
     """How many trainings there will be at most."""
     seeds, lengths = len(setting.seeds), len(setting.shares)
-    small = 4 + len(TEACHERS) + len(setting.weightings) - 1 + 2 + len(MAIN) * (lengths - 1) + 4
+    small = 4 + len(TEACHERS) + len(setting.weightings) - 1 + 2 + len(MAIN) * (lengths - 1) + 3
     small = small * seeds + (2 * len(MAIN) + 1) * len(setting.more_seeds)
     large = len(MAIN) + 1
     names = [size.name for size in setting.sizes]
@@ -117,7 +117,7 @@ def choose(setting: Setting, trainings: Trainings) -> Choice:
     recommended = min(ways, key=lambda arm: mixed[arm.name])
     arms = list(dict.fromkeys([*first, *singles.values(), *ways]))
     main = dict(zip(MAIN, (none, single, uniform, winner), strict=True))
-    geometrics = [geometric(arm) for arm in (uniform, raw(uniform), winner)]
+    geometrics = [geometric(arm) for arm in (uniform, winner)]
     mixtures = list(dict.fromkeys([*geometrics, geometric(uniform, online=False)]))
     return Choice(arms, mixtures, main, recommended, sees, found)
 

@@ -51,21 +51,21 @@ class Setting:
     """
 
     name: str
-    text_words: int = 1_000_000
-    steps: int = 2000
+    text_words: int = 400_000
+    steps: int = 1200
     batch: int = 32
     glosses: str = "wordnet:"
     tokenizer: str = "train:wordpiece:8000:uncased"
     sizes: tuple[Size, ...] = (SMALL, LARGE)
     seeds: tuple[int, ...] = (11, 12, 13)
     more_seeds: tuple[int, ...] = (14, 15, 16)
-    passages: int = 2000
+    passages: int = 1000
     evaluations: int = 20
     kept: int = 32
     teachers: tuple[str, ...] = ()
     gloss_instances: int | None = None
-    gloss_steps: int = 1000
-    gloss_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    gloss_steps: int = 400
+    gloss_rates: tuple[float, ...] = (1e-3, 3e-3)
     wsd_sets: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ("cola", "sst2", "mrpc", "stsb", "rte")
     tuning_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
