@@ -125,7 +125,7 @@ def test_a_cohesive_training(folder: Path, bert: Path, checkpoint: Checkpoint, t
     recipe = gloss_recipe(folder, bert, teachers, cohesive=True)
     results = gloss(recipe, tmp_path / "run")
     assert results["method"] == "cohesive LMGC-M"
-    assert results["student_sees"] == "mask"
+    assert results["student_sees"] == "bert"
     assert [row["name"] for row in results["teachers"]] == ["words", "bytes"]
     assert all(row["temperature"] != 1.0 for row in results["teachers"]), "random weights are too sure"
     lines = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]

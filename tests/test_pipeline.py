@@ -242,7 +242,7 @@ def test_check_says_what_a_run_takes(world: World) -> None:
     assert 0 <= found["padding"] < 0.5
     assert found["seconds"] > 0
     assert found["disk_bytes"] > 0
-    assert found["student"]["student_sees"] == "mask"
+    assert found["student"]["student_sees"] == "bert"
     assert not Path(recipe.output).exists()
 
 

@@ -11,7 +11,7 @@ from limbeck.recipe_fields import Count, Positive, Section, Seed, Share, Text, f
 
 Weighting = Literal["uniform", "static", "gold", "evidence", "entropy", "max_prob", "margin"]
 Mixture = Literal["arithmetic", "geometric"]
-StudentSees = Literal["auto", "mask", "bert"]
+StudentSees = Literal["mask", "bert"]
 Source = Literal["auto", "online", "store"]
 
 
@@ -22,7 +22,7 @@ class DistillSection(Section):
         "Weights of the teachers per masked word: uniform, static (the priors), gold, evidence, entropy, "
         "max_prob, margin.",
         affects=True,
-        default="entropy",
+        default="evidence",
     )
     weighting_temperature: Positive | None = field(
         "Temperature of the weights: towards 0 the best teacher wins alone.",
@@ -47,9 +47,9 @@ class DistillSection(Section):
     )
     student_sees: StudentSees = field(
         "At a selected word the student sees: mask, always the mask; bert, 80% mask, 10% a random word, 10% "
-        "the word; auto, mask with teachers and bert without.",
+        "the word.",
         affects=True,
-        default="auto",
+        default="bert",
     )
     mask: Annotated[float, Field(gt=0, lt=1)] = field(
         "Share of the words selected.", affects=True, default=0.15

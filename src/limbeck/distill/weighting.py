@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 # Useful temperatures differ: `evidence` is a sum over many slots, `margin` lies within [0, 1]. These are the
-# best of benchmarks/temperatures.py; `gold` cannot be judged there and keeps 1.
+# best of docs/results/study-convergence.md; `gold` cannot be judged there and keeps 1.
 DEFAULT_TEMPERATURE: dict[str, float] = {
     "uniform": 1.0,
     "static": 1.0,
     "gold": 1.0,
-    "evidence": 4.0,
+    "evidence": 2.0,
     "entropy": 2.0,
-    "max_prob": 2.0,
+    "max_prob": 1.0,
     "margin": 0.4,
 }
 

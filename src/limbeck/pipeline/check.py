@@ -16,12 +16,7 @@ from limbeck.pipeline.assemble import Assembled, Progress, assemble
 from limbeck.pipeline.gloss import FOLDER, check_gloss
 from limbeck.pipeline.place import check_place
 from limbeck.pipeline.results import described
-from limbeck.pipeline.train import (
-    build,
-    prepared_teachers,
-    student_sees,
-    training_batches,
-)
+from limbeck.pipeline.train import build, prepared_teachers, training_batches
 from limbeck.recipe import Recipe, load_recipe
 from limbeck.training.engine import Autocast, choose_device, choose_precision
 from limbeck.training.loop import StepContext
@@ -101,7 +96,7 @@ def _cost(made: Assembled, progress: Progress | None) -> dict[str, Any]:
         "student": {
             "parameters": sum(p.numel() for p in module.parameters()),
             "vocabulary": made.student_tokenizer.vocab_size,
-            "student_sees": student_sees(made),
+            "student_sees": recipe.distill.student_sees,
         },
         "steps": recipe.train.steps,
         "steps_per_epoch": source.steps_per_epoch,

@@ -82,14 +82,6 @@ class GlossAssembled:
         """Whether the model has no masked-LM head."""
         return is_headless(self.model)
 
-    @property
-    def student_sees(self) -> str:
-        """What the model is shown at a selected word, by the rule of the distil stage."""
-        chosen = self.recipe.distill.student_sees
-        if not self.section.cohesive or chosen == "auto":
-            return "mask" if self.section.cohesive else "bert"
-        return chosen
-
     def batches(self) -> GlossBatches:
         """The training instances, as the recipe's batches."""
         section, tokenizer = self.section, self.encoder.tokenizer
@@ -99,7 +91,7 @@ class GlossAssembled:
                 tokenizer,
                 seed=self.recipe.seed,
                 rate=section.mask,
-                student_sees=self.student_sees,
+                student_sees=self.recipe.distill.student_sees,
                 placed=self.placed,
             )
         return GlossBatches(

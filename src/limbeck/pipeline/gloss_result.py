@@ -62,7 +62,7 @@ def gloss_results(
         },
         "settings": section.model_dump(mode="json", exclude={"init", "lexicon", "train", "valid"})
         | {"layout": made.settings.layout},
-        "student_sees": made.student_sees if section.masked else None,
+        "student_sees": made.recipe.distill.student_sees if section.masked else None,
         "lexicon": {
             "name": made.lexicon.name,
             "version": made.lexicon.version,

@@ -35,7 +35,6 @@ def described(made: Assembled, teachers: list[dict[str, Any]]) -> dict[str, Any]
 def results_of(
     made: Assembled,
     folder: Path,
-    sees: str,
     teachers: list[dict[str, Any]],
     result: TrainResult,
     progress: Progress | None,
@@ -46,7 +45,7 @@ def results_of(
     valid, the teacher is left out of `words`, with a note.
 
     Args:
-        sees: what the student was shown at selected words. teachers: the table of `pipeline.teachers`.
+        teachers: the table of `pipeline.teachers`.
     """
     recipe = made.recipe
     student, _, report = load_masked_lm(folder / "model", device=recipe.train.device, what="the student")
@@ -81,7 +80,7 @@ def results_of(
             "parameters": report.parameters,
             "family": report.family,
             "vocabulary": made.student_tokenizer.vocab_size,
-            "student_sees": sees,
+            "student_sees": recipe.distill.student_sees,
         },
         "weighting": recipe.distill.weighting if made.placed else None,
         "valid": {

@@ -140,7 +140,7 @@ def _run(made: Assembled, opened: Run, progress: Progress | None) -> dict[str, A
     )
 
     def measured() -> dict[str, Any]:
-        results = results_of(made, opened.folder, student_sees(made), teachers, result, progress)
+        results = results_of(made, opened.folder, teachers, result, progress)
         return finish(opened.folder, results)
 
     return dict(current().from_main(measured))
@@ -196,14 +196,6 @@ def _prepared_teachers(
     return table
 
 
-def student_sees(made: Assembled) -> str:
-    """What the student is shown at selected words, `mask` or `bert`."""
-    chosen = made.recipe.distill.student_sees
-    if chosen == "auto":
-        return "mask" if made.placed else "bert"
-    return chosen
-
-
 def training_batches(made: Assembled) -> TextBatches:
     """The training text, as the recipe's batches."""
     recipe, group = made.recipe, current()
@@ -223,7 +215,7 @@ def training_batches(made: Assembled) -> TextBatches:
         [placed.teacher.tokenizer for placed in made.placed],
         seed=masks_of(recipe).seed,
         rate=recipe.distill.mask,
-        student_sees=student_sees(made),
+        student_sees=recipe.distill.student_sees,
         stored=[placed.teacher for placed in made.placed if isinstance(placed.teacher, StoredTeacher)],
     )
     return TextBatches(
