@@ -134,6 +134,31 @@ def test_what_question_1_recommends_is_how_students_are_distilled(
 
 
 @pytest.mark.data
+def test_what_is_kept_goes_by_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (glue, paraphrase):
+        monkeypatch.setattr(module, "fingerprint", lambda place: place.name)
+    place = Path("model")
+
+    def of_paraphrase(setting: Setting) -> Path:
+        return paraphrase._kept(setting, place, 0)
+
+    def of_gloss(setting: Setting) -> Path:
+        return models.gloss_folder(setting, "distilled+LMGC", 11, 1e-3)
+
+    for kept, change in (
+        (of_paraphrase, {"paraphrase_words": (8,)}),
+        (of_paraphrase, {"paraphrase_limit": 7}),
+        (of_gloss, {"gloss_instances": 3}),
+        (of_gloss, {"steps": 7}),
+    ):
+        assert kept(QUICK) == kept(replace(QUICK, name=QUICK.name))
+        assert kept(QUICK) != kept(replace(QUICK, **change)), change
+    tuning = glue.Tuning("distilled", place, 0, ("rte",))
+    before = glue._kept(QUICK, tuning, "rte")
+    monkeypatch.setattr(glue, "MAX_LENGTH", 32)
+    assert glue._kept(QUICK, tuning, "rte") != before
+
+
 def test_the_first_rows_of_a_task_are_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Setting, "scratch", tmp_path)
     if not (glue.DATA / "glue" / "CoLA").is_dir():

@@ -21,7 +21,7 @@ from limbeck.tasks.glue_tasks import SUBSET, TASKS
 from .big import NAMES, big_folders
 from .glue_page import headline, page
 from .intervals import paired
-from .jobs import Job, do_all
+from .jobs import Job, digest, do_all
 from .models import MODELS, make_models, model_folders
 from .parts import Row, aim, scale, spread
 from .setting import DATA, Setting
@@ -130,24 +130,28 @@ def _named(setting: Setting, task: str) -> str:
 
 
 def _kept(setting: Setting, one: Tuning, task: str) -> Path:
-    """Its folder goes by what the model is."""
-    return setting.scratch / "glue" / fingerprint(one.place) / f"{_named(setting, task)}-{one.seed}"
+    """Its folder goes by what the model is and by how it is fine-tuned."""
+    name = f"{_named(setting, task)}-{one.seed}-{digest(_settings(task))}"
+    return setting.scratch / "glue" / fingerprint(one.place) / name
 
 
-def _tune(setting: Setting, place: Path, one: Tuning, task: str) -> dict[str, Any]:
-    settings = FinetuneSettings(
+def _settings(task: str) -> FinetuneSettings:
+    return FinetuneSettings(
         epochs=LONG_EPOCHS if task == LONG else FinetuneSettings().epochs,
         max_length=MAX_LENGTH,
         threads=1,
         device="cpu",
         precision="bf16",
     )
+
+
+def _tune(setting: Setting, place: Path, one: Tuning, task: str) -> dict[str, Any]:
     evaluate_glue(
         str(one.place),
         str(place),
         tasks=[_named(setting, task)],
         seeds=[one.seed],
-        settings=settings,
+        settings=_settings(task),
         output=_kept(setting, one, task),
     )
     return {}

@@ -7,6 +7,7 @@ program. Every job is a run of Limbeck's own that goes on where it was stopped, 
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -54,6 +55,11 @@ _kept: _Pool | None = None
 _busy = threading.Lock()
 """Of a worker: held while it is at a job."""
 _stopping: Event | None = None
+
+
+def digest(*made_by: object) -> str:
+    """Of all that a kept result depends on, for its name: what was made by other settings is another."""
+    return hashlib.blake2b(repr(made_by).encode(), digest_size=4).hexdigest()
 
 
 def say(what: str) -> None:

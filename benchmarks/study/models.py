@@ -13,7 +13,7 @@ from limbeck.pipeline.gloss import gloss
 from limbeck.recipe import DistillSection, Recipe, load_recipe
 
 from .chosen import chosen
-from .jobs import Job, do_all
+from .jobs import Job, digest, do_all
 from .setting import DATA, HOUSE, TEACHERS, Setting
 from .students import Arm, Student, folder, train_students
 from .teachers import teacher_model
@@ -67,9 +67,10 @@ def student(setting: Setting, model: str, seed: int) -> Student:
 
 
 def gloss_folder(setting: Setting, model: str, seed: int, rate: float) -> Path:
-    """The run directory of a gloss training."""
-    kind = model.partition("+")[2]
-    name = f"{arm(setting, model).name}-{kind}-{setting.gloss_steps}-{rate:g}-{seed}"
+    """The run directory of a gloss training; it goes by how that is done and by what comes before."""
+    kind, before = model.partition("+")[2], student(setting, model, seed)
+    made_by = digest(before, arm(setting, "distilled"), setting.gloss_instances, setting.glosses)
+    name = f"{before.arm.name}-{kind}-{setting.gloss_steps}-{rate:g}-{seed}-{made_by}"
     return setting.scratch / "gloss" / name
 
 

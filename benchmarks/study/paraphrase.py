@@ -13,7 +13,7 @@ from limbeck.tasks.fingerprint import fingerprint
 from limbeck.tasks.paraphrase import MAX_LENGTH, RESULT, evaluate_paraphrase
 from limbeck.tasks.paraphrase_sets import Sets, read_sets
 
-from .jobs import Job, do_all
+from .jobs import Job, digest, do_all
 from .models import LEXICAL, MODELS, make_models, model_folders, start
 from .paraphrase_page import headline, page
 from .parts import Row, aim, paired, scale, spread
@@ -23,6 +23,7 @@ __all__ = ["answer", "headline", "page"]
 
 FEW = 1000
 """Training texts up to which the aim asks for more than the starting point and TF-IDF."""
+SETTINGS = FinetuneSettings(max_length=MAX_LENGTH, threads=1, device="cpu", precision="bf16")
 BASELINES = ("tfidf_300", "tfidf_50000")
 
 
@@ -75,7 +76,9 @@ def _sets(setting: Setting) -> Sets:
 
 
 def _kept(setting: Setting, place: Path, seed: int) -> Path:
-    return setting.scratch / "paraphrase" / f"{fingerprint(place)}-{seed}"
+    """Its folder goes by what the model is and by how it is fine-tuned and measured."""
+    asked = (setting.paraphrase_sizes, setting.paraphrase_words, setting.paraphrase_limit)
+    return setting.scratch / "paraphrase" / f"{fingerprint(place)}-{seed}-{digest(SETTINGS, asked)}"
 
 
 def _tune(setting: Setting, place: Path, seed: int) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def _tune(setting: Setting, place: Path, seed: int) -> dict[str, Any]:
         sizes=setting.paraphrase_sizes,
         words=setting.paraphrase_words,
         seeds=[seed],
-        settings=FinetuneSettings(max_length=MAX_LENGTH, threads=1, device="cpu", precision="bf16"),
+        settings=SETTINGS,
         output=_kept(setting, place, seed),
     )
     return {}
