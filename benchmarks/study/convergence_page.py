@@ -171,11 +171,12 @@ def _sees(result: dict[str, Any], name: str) -> str:
 
 
 def _logits(result: dict[str, Any]) -> str:
-    where = "`uniform`, geometric, not calibrated, online"
+    where = "`uniform`, geometric, online"
     return (
         "Mean of logits, as TextBrewer teaches: the teachers' vocabularies differ, so there is no raw mean."
         " With one vocabulary, the softmax of the mean of the logits is the geometric mixture with equal"
-        f" weights and no calibration (a test holds it); so the row {where} is its nearest here."
+        f" weights and no calibration (a test holds it); so the row {where}, which is calibrated, is its"
+        " nearest here."
     )
 
 
