@@ -130,13 +130,13 @@ def after_a_step(made: RivalMade, kind: str) -> dict[str, torch.Tensor]:
 
 
 def test_the_programs_learn_the_same(setting: RivalSetting) -> None:
-    """Weights after a step. Limbeck's geometric mixture is what the others' mean of logits comes to."""
+    """Weights after a step. Limbeck's geometric mixture of equal weights is the others' mean of logits."""
     made = RivalMade(setting)
     start = dict(made.new_student().named_parameters())
     textbrewer = after_a_step(made, "textbrewer")
     trainer = after_a_step(made, "trainer")
     masked = after_a_step(made, "textbrewer_masked")
-    made.distill = made.distill.model_copy(update={"mixture": "geometric"})
+    made.distill = made.distill.model_copy(update={"mixture": "geometric", "weighting": "uniform"})
     online = after_a_step(made, "online")
     for name, value in textbrewer.items():
         assert not torch.equal(value, start[name])

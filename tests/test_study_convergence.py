@@ -235,7 +235,7 @@ def test_the_arms_follow_from_what_was_chosen() -> None:
     assert {arm.name for arm in arms if not arm.calibrate} == {"raw-uniform", "raw-margin"}
     assert all(arm.mixture == "geometric" for arm in choice.mixtures)
     assert {arm.name: arm.online for arm in choice.mixtures} == {
-        "geometric-uniform": True, "geometric-raw-uniform": True, "geometric-margin": True,
+        "geometric-uniform": True, "geometric-margin": True,
         "geometric-stored-uniform": False,
     }  # fmt: skip
 
