@@ -133,7 +133,6 @@ def test_what_question_1_recommends_is_how_students_are_distilled(
     assert models.student(FULL, "distilled+LMGC", 12).size == SMALL
 
 
-@pytest.mark.data
 def test_what_is_kept_goes_by_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (glue, paraphrase):
         monkeypatch.setattr(module, "fingerprint", lambda place: place.name)
@@ -159,6 +158,7 @@ def test_what_is_kept_goes_by_its_settings(monkeypatch: pytest.MonkeyPatch) -> N
     assert glue._kept(QUICK, tuning, "rte") != before
 
 
+@pytest.mark.data
 def test_the_first_rows_of_a_task_are_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Setting, "scratch", tmp_path)
     if not (glue.DATA / "glue" / "CoLA").is_dir():
