@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import limbeck.files
 from limbeck.errors import UserError
 from limbeck.files import atomic_folder, atomic_write, cache_dir, check_writable, clean_temporary
 from limbeck.run import Run, clear_run, environment
@@ -141,6 +142,38 @@ def test_two_writers_of_one_folder(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
     (tmp_path / "usual").mkdir()
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+def test_what_another_has_made_in_the_cache_stays_where_it_is(cache: Path) -> None:
+    """A reader that has seen its folder finds its files there from then on."""
+    path = cache / "text" / "corpus"
+    with atomic_folder(path) as one, atomic_folder(path) as two:
+        (one / "a").write_text("1")
+        (two / "a").write_text("2")
+    assert (path / "a").read_text() == "2"
+    assert os.listdir(path.parent) == ["corpus"]
+    with atomic_folder(path) as three:  # what was there when it began is not whole, or nobody would make it
+        (three / "a").write_text("3")
+    assert (path / "a").read_text() == "3"
+    with atomic_folder(path) as four, atomic_folder(path) as five:
+        (four / "a").write_text("4")
+        (five / "a").write_text("5")
+    assert (path / "a").read_text() == "5"
+    assert os.listdir(path.parent) == ["corpus"]
+
+
+def test_a_folder_made_in_the_last_moment_stays_in_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was looked for, before the rename."""
+    path = cache / "text" / "corpus"
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    monkeypatch.setattr(limbeck.files, "_inode", lambda _: None)
+    for content in "12":
+        with atomic_folder(path) as folder:
+            (folder / "a").write_text(content)
+    assert (path / "a").read_text() == "1"
+    assert os.listdir(path.parent) == ["corpus"]
 
 
 def test_what_others_left_in_the_cache_is_deleted_after_a_day(tmp_path: Path, cache: Path) -> None:

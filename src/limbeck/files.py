@@ -179,8 +179,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Everything in it is fsynced before the rename. A folder already at `path` is replaced; were the process
     killed in the middle of that, the old one would be left beside it under a temporary name and the new one
-    would be whole. When the block raises, the temporary folder is deleted and `path` is as it was. In the
-    cache, where runs share folders, what a killed process left there more than a day ago is deleted too.
+    would be whole. When the block raises, the temporary folder is deleted and `path` is as it was.
+
+    In the cache runs share folders, whose names say what is in them. So what another process has made of
+    `path` meanwhile stays, because it may be reading it already; and what a killed process left there more
+    than a day ago is deleted.
 
     Raises:
         UserError: the folder cannot be made or written (a full disk met inside the block as well).
@@ -188,20 +191,33 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if cache_dir().resolve() in path.resolve().parents:
+        shared = cache_dir().resolve() in path.resolve().parents
+        if shared:
             _clean_stale(path.parent)
+        before = _inode(path)
         temporary.mkdir()  # by the user's umask, unlike tempfile's, so that others can read a shared cache
         try:
             yield temporary
             sync_tree(temporary)
-            _swap(temporary, path)
+            if shared and _inode(path) not in (None, before):
+                shutil.rmtree(temporary)
+            else:
+                _swap(temporary, path, shared=shared)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(path.parent)
 
 
-def _swap(new: Path, path: Path) -> None:
+def _inode(path: Path) -> int | None:
+    """What tells a folder from another of its name; None where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _swap(new: Path, path: Path, *, shared: bool) -> None:
     """Renames `new` to `path`; an old folder is moved away first (a full one cannot be renamed over)."""
     if not path.exists():
         try:
@@ -210,6 +226,9 @@ def _swap(new: Path, path: Path) -> None:
         except OSError as error:  # another process made it in between
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+            if shared:
+                shutil.rmtree(new)
+                return
     old = _temporary(path)
     path.rename(old)
     try:
