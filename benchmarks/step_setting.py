@@ -80,7 +80,8 @@ class Made:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         torch.set_num_threads(setting.threads)
-        self.distill = DistillSection()
+        # Said, not left to the default, which has changed: the committed results are of this one.
+        self.distill = DistillSection(weighting="entropy")
 
     def corpus(self, text: str, words: int, cache: Path | None = None) -> Corpus:
         """Passages of `text`, of at most `words` words."""

@@ -245,14 +245,22 @@ def test_what_cannot_be_asked_is_refused(capsys: pytest.CaptureFixture[str], tmp
     assert json.dumps(list(tmp_path.iterdir())) == "[]"
 
 
-def test_other_teachers_are_told_from_those_of_the_scratch_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_teachers_are_told_from_those_of_the_scratch_folder(tmp_path: Path) -> None:
     here = replace(QUICK, root=tmp_path)
-    monkeypatch.setattr(study_teachers, "teacher_model", lambda _, name: Path(name))
-    monkeypatch.setattr(study_teachers, "fingerprint", lambda model: model.name)
-    study_teachers._same(here)
-    study_teachers._same(here)
-    monkeypatch.setattr(study_teachers, "fingerprint", lambda model: model.name.replace("fiction", "novels"))
+    made = {name: name for name in TEACHERS}
+    study_teachers._same(here, made)
+    study_teachers._same(here, made)
     with pytest.raises(UserError, match=r"other teachers \(fiction changed\); move it away"):
-        study_teachers._same(here)
+        study_teachers._same(here, made | {"fiction": "novels"})
+
+
+def test_other_teachers_are_told_from_those_that_are_published(tmp_path: Path) -> None:
+    here = replace(QUICK, root=tmp_path)
+    made = {name: name for name in TEACHERS}
+    study_teachers._published(here, made)  # nothing is, so far
+    here.results.mkdir(parents=True)
+    rows = {name: {"fingerprint": name} for name in TEACHERS}
+    (here.results / "study-teachers.json").write_text(json.dumps({"teachers": rows}))
+    study_teachers._published(here, made)
+    with pytest.raises(UserError, match=r"not those of .*json \(fiction\).*from `teachers` on"):
+        study_teachers._published(here, made | {"fiction": "novels"})

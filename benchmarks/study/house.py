@@ -17,7 +17,7 @@ from .teachers import teacher_model, teacher_recipe, train_teachers
 
 def answer(setting: Setting) -> dict[str, Any]:
     """Trains the teachers where they are not yet, and measures them on every text."""
-    trained = train_teachers(setting)
+    trained = train_teachers(setting, published=False)
     models = {name: teacher_model(setting, name) for name in TEACHERS}
     texts, tests = setting.texts(), setting.test_texts()
     nats.measure(setting, list(models.values()), [*texts, *tests])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,23 +35,42 @@ def teacher_recipe(setting: Setting, name: str) -> Recipe:
     return load_recipe(HOUSE / f"{name}.toml", overrides)
 
 
-def train_teachers(setting: Setting) -> dict[str, dict[str, Any]]:
-    """Trains them, or goes on with them; what stands in their results.json, by name."""
+def train_teachers(setting: Setting, *, published: bool = True) -> dict[str, dict[str, Any]]:
+    """Trains them, or goes on with them; what stands in their results.json, by name.
+
+    published: they must be those that question `teachers` has told of, where it has.
+
+    Raises:
+        UserError: they are others than those of the scratch folder or of question `teachers`.
+    """
     write_texts(setting)
     jobs = [Job(name, partial(run, teacher_recipe(setting, name))) for name in TEACHERS]
     trained = dict(zip(TEACHERS, do_all(setting, "teachers", jobs), strict=True))
-    _same(setting)
+    now = {name: fingerprint(teacher_model(setting, name)) for name in TEACHERS}
+    _same(setting, now)
+    if published:
+        _published(setting, now)
     return trained
 
 
-def _same(setting: Setting) -> None:
-    """Stores, temperatures and students of other teachers must not stand for those of these.
+def _published(setting: Setting, now: Mapping[str, str]) -> None:
+    """Answers of several sets of teachers must not stand beside each other.
 
-    Raises:
-        UserError: the teachers are not those that everything in the scratch folder was made with.
+    Another kind of machine makes other teachers of the same recipes.
     """
+    file = setting.results / "study-teachers.json"
+    if file.exists():
+        rows = json.loads(file.read_text(encoding="utf-8"))["teachers"]
+        if other := [name for name in TEACHERS if rows[name]["fingerprint"] != now[name]]:
+            raise UserError(
+                f"these teachers are not those of {file} ({', '.join(other)}); nothing is lost, but their"
+                " answers would stand beside those of others: ask all questions, from `teachers` on"
+            )
+
+
+def _same(setting: Setting, now: dict[str, str]) -> None:
+    """Stores, temperatures and students of other teachers must not stand for those of these."""
     file = setting.scratch / "teachers.json"
-    now = {name: fingerprint(teacher_model(setting, name)) for name in TEACHERS}
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, json.dumps(now))
