@@ -127,7 +127,7 @@ def answer(setting: Setting) -> dict[str, Any]:
     say(f"convergence: {planned(setting)}")
     trainings = Trainings(setting)
     taught = train_teachers(setting)
-    stores = build_stores(setting), build_stores(setting, calibrate=False)
+    stores = [build_stores(setting, Arm("store", calibrate=calibrate)) for calibrate in (True, False)]
     choice = choose(setting, trainings)
     small = setting.sizes[0]
     asked = [(arm, small, HALF, setting.seeds) for arm in choice.mixtures]

@@ -165,7 +165,7 @@ def _store_seconds(setting: Setting) -> float | None:
     from .students import store_folder
 
     way = arm(setting, "distilled")
-    file = store_folder(setting, way.stage, calibrate=way.calibrate) / "built.json"
+    file = store_folder(setting, way) / "built.json"
     if not file.exists():
         return None
     built = json.loads(file.read_text(encoding="utf-8"))

@@ -21,6 +21,8 @@ from .intervals import over_seeds
 from .jobs import Job, do_all
 from .setting import Setting
 
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
 REPLICATES = 1000
 WORDS = 64
 """Of a passage; the recipes say the same."""
@@ -119,25 +121,30 @@ def table(
     return found
 
 
-def _mask(
-    setting: Setting, models: Mapping[str, Sequence[Path]], text: str, single: bool
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _mask(setting: Setting, models: Mapping[str, Sequence[Path]], text: str, single: bool) -> Mask:
     scores = [words(setting, place, text).scores for places in models.values() for place in places]
     together = np.logical_and.reduce([one.state == OK for one in scores])
     return np.logical_and.reduce([together, *(one.single for one in scores)]) if single else together
 
 
 def paired_gain(
-    setting: Setting, better: Sequence[Path], worse: Sequence[Path], texts: Sequence[str]
+    setting: Setting,
+    better: Sequence[Path],
+    worse: Sequence[Path],
+    texts: Sequence[str],
+    within: Mapping[str, Mask] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Nats of `worse` less those of `better`, above 0 where `better` is; models of one seed are a pair.
 
-    Per text and `mixed` what `intervals.over_seeds` gives, by seeds and resampled passages.
+    Per text and `mixed` what `intervals.over_seeds` gives, by seeds and resampled passages. within: by text
+    which of its words count.
     """
     samples, means = {}, {}
     for text in texts:
         pair = {"better": better, "worse": worse}
         mask = _mask(setting, pair, text, single=False)
+        if within is not None:
+            mask = mask & within[text]
         passage = words(setting, better[0], text).scores.passage
         differences = [
             words(setting, b, text).scores.nats.astype(np.float64) - words(setting, a, text).scores.nats

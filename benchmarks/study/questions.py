@@ -26,6 +26,7 @@ QUESTIONS: Mapping[str, Question] = {
     ),
     "convergence": Question("convergence", "Do N/2 steps with teachers reach what N steps reach without?"),
     "pays": Question("pays", "When does teaching pay?"),
+    "why": Question("why", "What keeps the first claim's aims from being met, and what follows?"),
     "words": Question("words", "Which words is each teacher heard on?"),
     "lexical": Question("lexical", "Does lexical pre-training keep the language model?"),
     "glue": Question("glue", "Does the student understand language better?"),

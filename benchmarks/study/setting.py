@@ -45,9 +45,9 @@ class Setting:
     set chooses one. tuning_seeds: of fine-tunings; the k-th is made with the student of the k-th seed, in
     turn; paraphrase_seeds, big_seeds: how many of them question 5 and MiniLM have. rows: most training rows
     of a task of GLUE (None: all; else the task is called by another name).
-    weightings: that are compared. shares: students are trained for N, N/2 and N/4 steps. stages: of the
-    teachers, per cent of their training. cost_length: pieces of a passage; cost_seconds: of each
-    measurement. root: of everything that is made on the way.
+    weightings: that are compared. longer (N times this), kd_shares, mask: what `why` tries. shares: students
+    are trained for N, N/2 and N/4 steps. stages: of the teachers, per cent of their training. cost_length:
+    pieces of a passage; cost_seconds: of each measurement. root: of everything that is made on the way.
     """
 
     name: str
@@ -77,6 +77,9 @@ class Setting:
     big_model: bool = True
     big_seeds: int = 1
     weightings: tuple[str, ...] = ("uniform", "gold", "evidence", "entropy", "max_prob", "margin")
+    longer: int = 2
+    kd_shares: tuple[float, ...] = (0.5, 0.9, 1.0)
+    mask: float = 0.3
     shares: tuple[int, ...] = (1, 2, 4)
     stages: tuple[int, ...] = (25, 50, 100)
     cost_length: int = 64
@@ -146,6 +149,7 @@ QUICK = Setting(
     paraphrase_limit=100,
     big_model=False,
     weightings=("uniform", "evidence", "entropy"),
+    kd_shares=(1.0,),
     shares=(1, 2),
     stages=(50, 100),
     cost_seconds=0.1,

@@ -225,7 +225,7 @@ def read(setting: Setting) -> dict[str, Slots]:
     """
     from safetensors.torch import load_file
 
-    built = build_stores(setting)
+    built = build_stores(setting, Arm("store"))
     temperatures = {row["teacher"]: float(row["temperatures"][0]) for row in built["stores"]}
     jobs = [
         Job(text, partial(_measure, setting, text, source, temperatures))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .text import write_texts
 RECIPE = HOUSE / "student.toml"
 MASKS = 1
 """Seed of the masks of every student, so that one store serves all of them."""
+MASK = 0.15
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Arm:
     """How a student is taught; no teachers: not at all.
 
     stage: per cent of the teachers' training. online: the teachers are asked in every step, not a store.
+    mask: share of the words that are learnt.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Arm:
     kd_final: float | None = None
     stage: int = 100
     online: bool = False
+    mask: float = MASK
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def student_recipe(setting: Setting, student: Student) -> Recipe:
         f"student.hidden={size.hidden}",
         f"student.tokenizer={setting.tokenizer}",
         f"distill.student_sees={arm.sees}",
+        f"distill.mask={arm.mask}",
         f"distill.masking_seed={MASKS}",
         f"train.steps={student.steps}",
         f"train.batch={setting.batch}",
@@ -99,8 +103,7 @@ def student_recipe(setting: Setting, student: Student) -> Recipe:
         if arm.online:
             overrides.append("distill.predictions=online")
         else:
-            place = store_folder(setting, arm.stage, calibrate=arm.calibrate)
-            overrides.append(f"distill.store={place}")
+            overrides.append(f"distill.store={store_folder(setting, arm)}")
         if arm.temperature is not None:
             overrides.append(f"distill.weighting_temperature={arm.temperature}")
         if arm.kd_final is not None:
@@ -114,21 +117,23 @@ def student_recipe(setting: Setting, student: Student) -> Recipe:
     return recipe_from(data, RECIPE.parent, apply_overrides(data, overrides))
 
 
-def store_folder(setting: Setting, stage: int, *, calibrate: bool = True) -> Path:
-    """Of the teachers' stores: those of teachers that are not calibrated are others."""
-    return setting.scratch / (f"store-{stage}" + ("" if calibrate else "-raw"))
+def store_folder(setting: Setting, arm: Arm) -> Path:
+    """Of the teachers' stores, which arms of one stage, calibration and mask share."""
+    raw = "" if arm.calibrate else "-raw"
+    mask = "" if arm.mask == MASK else f"-mask-{arm.mask:g}"
+    return setting.scratch / f"store-{arm.stage}{raw}{mask}"
 
 
-def build_stores(setting: Setting, stage: int = 100, *, calibrate: bool = True) -> dict[str, Any]:
+def build_stores(setting: Setting, arm: Arm) -> dict[str, Any]:
     """The teachers' predictions of the students' text: `stores` as in `store info`, `seconds` by teacher."""
-    file = store_folder(setting, stage, calibrate=calibrate) / "built.json"
+    folder = store_folder(setting, arm)
+    file = folder / "built.json"
     if file.exists():
         return dict(json.loads(file.read_text()))
     train_teachers(setting)
-    arm = Arm("store", stage=stage, calibrate=calibrate)
+    arm = replace(arm, name="store", teachers=TEACHERS)
     recipe = student_recipe(setting, Student(arm, setting.sizes[0], setting.steps, setting.seeds[0]))
-    raw = "" if calibrate else ", not calibrated"
-    jobs = [Job(f"store of {name} at {stage}%{raw}", partial(_build, recipe, name)) for name in TEACHERS]
+    jobs = [Job(f"{folder.name} of {name}", partial(_build, recipe, name)) for name in TEACHERS]
     built = do_all(setting, "stores", jobs)
     found = {
         "stores": [store for one in built for store in one["stores"]],
@@ -155,8 +160,8 @@ def _build(recipe: Recipe, teacher: str) -> dict[str, Any]:
 def train_students(setting: Setting, what: str, students: list[Student]) -> dict[Student, dict[str, Any]]:
     """Trains what is not trained yet; each student's results.json."""
     stored = [student.arm for student in students if student.arm.teachers and not student.arm.online]
-    for stage, calibrate in sorted({(arm.stage, arm.calibrate) for arm in stored}):
-        build_stores(setting, stage, calibrate=calibrate)
+    for arm in {store_folder(setting, arm): arm for arm in stored}.values():
+        build_stores(setting, arm)
     write_texts(setting)
     jobs = [Job(s.name, partial(run, student_recipe(setting, s))) for s in students]
     return dict(zip(students, do_all(setting, what, jobs), strict=True))
