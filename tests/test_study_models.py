@@ -299,6 +299,9 @@ def test_page_of_glue(seeds: tuple[int, ...], tmp_path: Path) -> None:
     assert "`scratch` gave the same answer everywhere in 1 fine-tunings" in text
     assert "Averages in brackets" in text
     assert "MiniLM" not in (tmp_path / "study-glue.svg").read_text(encoding="utf-8")
+    assert "all-MiniLM-L6-v2 stands beside" in text
+    alone = result | {"models": {name: result["models"][name] for name in students}}
+    assert "MiniLM" not in glue.page(alone, tmp_path)
     assert "+1.00" in glue.headline(result)[0]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from .parts import dots, fill, head, interval, number, said, table
 
 QUESTION = """What is each student worth where it is fine-tuned on tasks of GLUE: from scratch, distilled,
-and after
-gloss training? The pre-trained all-MiniLM-L6-v2 stands beside, with and without LMGC."""
+and after gloss training?"""
+BIG = " The pre-trained all-MiniLM-L6-v2 stands beside, with and without LMGC."
 METRICS = {
     "cola": "Matthews' correlation",
     "sst2": "accuracy",
@@ -68,7 +68,7 @@ def page(result: dict[str, Any], folder: Path) -> str:
     return (
         "\n\n".join(
             [
-                *head(result, "Understanding: tasks of GLUE", QUESTION),
+                *head(result, "Understanding: tasks of GLUE", QUESTION + (BIG if "MiniLM" in models else "")),
                 fill(told),
                 table(["", *tasks, "average"], rows),
                 *([fill(" ".join(notes))] if notes else []),
