@@ -155,7 +155,7 @@ def dots(
     for place, (name, value) in enumerate((lines or {}).items()):
         axes.axvline(value, color=GREY, linestyle=("--", ":", "-.")[place % 3], linewidth=1, label=name)
     if lines:
-        axes.legend(frameon=False, fontsize=8)
+        figure.legend(loc="outside lower center", ncols=len(lines), frameon=False, fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
     axes.set_xlabel(label)
