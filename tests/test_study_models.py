@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from scipy.stats import t
 from study import glue, lexical, models, paraphrase, parts, wsd
 from study.intervals import over_seeds
+from study.lexical_page import lost
 from study.setting import FULL, QUICK, SMALL, Setting
 from study.students import Arm
 
@@ -231,6 +232,19 @@ def test_pages_of_nats_and_senses(seeds: tuple[int, ...], quick: bool, sign: int
     assert ("prove nothing" in text) == quick
     assert ("5.100 ± 0.100" in text) == (count > 1)
     assert "test (before less after)" in lexical.headline(result)[0]
+
+
+def test_what_gloss_training_loses_is_told_by_what_comes_before_it() -> None:
+    def gains(scratch: float, plain: float, cohesive: float) -> dict[str, Any]:
+        names = ("scratch+LMGC-M", "distilled+LMGC-M", "distilled+cohesive")
+        rows = zip(names, (scratch, plain, cohesive), strict=True)
+        return {name: {"test": {"mean": mean, "low": None, "high": None}} for name, mean in rows}
+
+    told = lost(gains(0.0, -0.5, -0.1))
+    assert "from scratch by +0.000 (no interval), a distilled one by -0.500" in told
+    assert told.endswith("Their targets keep 80% of what is lost without them.")
+    for plain, cohesive in ((-0.1, -0.5), (-0.1, 0.1), (0.1, 0.2)):
+        assert lost(gains(0.0, plain, cohesive)).endswith("(cohesive).")
 
 
 def wsd_result(seeds: tuple[int, ...], taught: dict[str, Any]) -> dict[str, Any]:

@@ -70,11 +70,28 @@ def page(result: dict[str, Any], folder: Path) -> str:
                 the
             pooled state, lies in a file beside the model and is no part of it."""),
                 "## What it says",
-                said(result["aims"]),
+                said(result["aims"]) + "\n" + lost(result["gains"]),
             ]
         )
         + "\n"
     )
+
+
+def lost(gains: dict[str, Any]) -> str:
+    """What LMGC-M costs on text that chose nothing, by what comes before it and who gives its targets."""
+    scratch, plain, cohesive = (
+        gains[name]["test"] for name in ("scratch+LMGC-M", "distilled+LMGC-M", "distilled+cohesive")
+    )
+    line = (
+        f"- On general text of test LMGC-M changes a student from scratch by {interval(scratch)}, a distilled"
+        f" one by {interval(plain)}, and by {interval(cohesive)} where the teachers go on giving the targets"
+        " (cohesive)."
+    )
+    if plain["mean"] < cohesive["mean"] < 0:
+        line += (
+            f" Their targets keep {1 - cohesive['mean'] / plain['mean']:.0%} of what is lost without them."
+        )
+    return line
 
 
 def _figure(result: dict[str, Any], path: Path) -> None:
