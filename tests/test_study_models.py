@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from scipy.stats import t
 from study import glue, lexical, models, paraphrase, parts, wsd
+from study.glue_page import beside
 from study.intervals import over_seeds
 from study.lexical_page import lost
 from study.setting import FULL, QUICK, SMALL, Setting
@@ -314,8 +315,12 @@ def test_page_of_glue(seeds: tuple[int, ...], tmp_path: Path) -> None:
     assert "Averages in brackets" in text
     assert "MiniLM" not in (tmp_path / "study-glue.svg").read_text(encoding="utf-8")
     assert "all-MiniLM-L6-v2 stands beside" in text
+    assert f"- The best model, `{models.MODELS[-1]}` (6" in text
+    assert "is above TF-IDF's average, 52.00." in text
     alone = result | {"models": {name: result["models"][name] for name in students}}
     assert "MiniLM" not in glue.page(alone, tmp_path)
+    low = {task: {"tfidf": 99.0} for task in ("rte", "sst2")}
+    assert beside(alone["models"], low).endswith("below TF-IDF's average, 99.00; it is behind in rte, sst2.")
     assert "+1.00" in glue.headline(result)[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from .parts import dots, fill, head, interval, number, said, table
@@ -77,11 +78,22 @@ def page(result: dict[str, Any], folder: Path) -> str:
                 t-interval over the students]:"""),
                 table(["", "points", "tasks"], changes),
                 "## What it says",
-                said(result["aims"], "+.2f"),
+                said(result["aims"], "+.2f") + "\n" + beside(whole, result["baselines"]),
             ]
         )
         + "\n"
     )
+
+
+def beside(models: dict[str, Any], baselines: dict[str, dict[str, float]]) -> str:
+    """The best average of the models beside that of TF-IDF, which knows nothing but the training rows."""
+    best = max(models, key=lambda name: float(models[name]["average"]["mean"]))
+    average = float(models[best]["average"]["mean"])
+    tfidf = fmean(row["tfidf"] for row in baselines.values())
+    side = "above" if average > tfidf else "below"
+    far = [task for task, row in baselines.items() if models[best]["tasks"][task]["mean"] < row["tfidf"]]
+    tasks = f"; it is behind in {', '.join(far)}" if far else ""
+    return f"- The best model, `{best}` ({average:.2f}), is {side} TF-IDF's average, {tfidf:.2f}{tasks}."
 
 
 def headline(result: dict[str, Any]) -> list[str]:
