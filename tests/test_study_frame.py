@@ -155,8 +155,8 @@ def cost_result(quality: dict[str, Any], joules: float | None = None) -> dict[st
     }  # fmt: skip
     return {
         "question": "cost", "setting": "full", "seconds": 60.0, "environment": ENVIRONMENT, "models": rows,
-        "length": 64, "precision": "f32", "seeds": [1, 2], "paraphrase": [16, 200], "store_seconds": 90.0,
-        "teacher_seconds": 600.0,
+        "length": 64, "rounds": 5, "precision": "f32", "seeds": [1, 2], "paraphrase": [16, 200],
+        "store_seconds": 90.0, "teacher_seconds": 600.0,
     }  # fmt: skip
 
 
@@ -171,6 +171,35 @@ def test_quality_is_read_from_the_answers_of_other_questions() -> None:
     assert cost.quality({}) == {}
 
 
+def test_models_take_turns_and_medians_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(QUICK, root=tmp_path, cost_rounds=3)
+    asked: list[str] = []
+
+    def measure(models: list[str], _: Any) -> dict[str, Any]:
+        asked.extend(models)
+        latency = {1: 9.0, 2: 9.0, 3: 1.0, 4: 2.0, 5: 2.0, 6: 3.0}[len(asked)]
+        cell = {
+            "latency": {"p50_ms": latency}, "throughput": {"passages_per_second": 10 * latency},
+            "energy_per_1000_passages": None,
+        }  # fmt: skip
+        one = {
+            "name": "", "model": "", "parameters": 5, "parameters_without_embeddings": 3, "head": None,
+            "memory": {"bytes": {"peak_one": 10 + len(asked), "libraries": 4}}, "lengths": [cell],
+        }  # fmt: skip
+        return {"models": [one]}
+
+    monkeypatch.setattr(cost, "measure_models", measure)
+    monkeypatch.setattr(cost, "fingerprint", lambda place: place.name)
+    places = {name: Path(name) for name in ("a", "b")}
+    cost._measure_all(here, places)
+    cost._measure_all(here, places)  # all is kept
+    assert asked == ["a", "b", "a", "b", "a", "b"]
+    found = cost.measured(here, Path("b"))  # 9, 2 and 3 ms
+    assert (found["latency_ms"], found["passages_per_second"], found["memory_bytes"]) == (3.0, 30.0, 10)
+    assert cost.measured(here, Path("a"))["latency_ms"] == 2.0
+    assert found["joules_per_1000_passages"] is None
+
+
 def test_page_of_cost(tmp_path: Path) -> None:
     page = cost.page(cost_result(cost.quality(OTHERS)), tmp_path)
     assert (tmp_path / "study-cost.svg").is_file()
@@ -182,6 +211,7 @@ def test_page_of_cost(tmp_path: Path) -> None:
     assert "13 min and what it was given" in page
     assert "A distilled student's training takes 1.25 times as long" in page
     assert "Energy could not be measured" in page
+    assert "medians of 5 rounds in which the models take turns" in page
     measured = cost.page(cost_result({}, joules=3.0), tmp_path)
     assert "GLUE average: not measured yet." in measured
     assert "| J per 1,000 passages |" in measured

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median, median_low
 from typing import Any
 
 from limbeck.files import atomic_write
@@ -25,7 +25,10 @@ Row = dict[str, Any]
 
 
 def answer(setting: Setting) -> dict[str, Any]:
-    """Measures the model of the first seed of each kind, one after the other; quality is other questions'."""
+    """Measures the model of the first seed of each kind; quality is other questions'.
+
+    The models take turns, several rounds: a noisy machine is so to all of them, and medians are told.
+    """
     train_teachers(setting)
     make_models(setting)
     folders = {f"teacher {name}": [teacher_model(setting, name)] for name in TEACHERS}
@@ -38,22 +41,14 @@ def answer(setting: Setting) -> dict[str, Any]:
     seconds = {name: _seconds(places) for name, places in folders.items()}
     rows = {}
     for name, place in first.items():
-        cost = json.loads(_kept(setting, place).read_text(encoding="utf-8"))
-        cell = cost["lengths"][-1]
-        rows[name] = {
-            "parameters": cost["parameters"],
-            "parameters_without_embeddings": cost["parameters_without_embeddings"],
-            "head": cost["head"],
-            "latency_ms": cell["latency"]["p50_ms"],
-            "passages_per_second": cell["throughput"]["passages_per_second"],
-            "memory_bytes": _memory(cost["memory"]["bytes"]),
-            "joules_per_1000_passages": _joules(cell["energy_per_1000_passages"]),
+        rows[name] = measured(setting, place) | {
             "training": _training(name, seconds),
             "quality": known.get(name, {}),
         }
     return {
         "models": rows,
         "length": setting.cost_length,
+        "rounds": setting.cost_rounds,
         "precision": CostSettings().precision,
         "seeds": list(setting.seeds),
         "paraphrase": [min(setting.paraphrase_words), min(setting.paraphrase_sizes)],
@@ -62,8 +57,29 @@ def answer(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _kept(setting: Setting, place: Path) -> Path:
-    return setting.scratch / "cost" / f"{fingerprint(place)}-{setting.cost_length}.json"
+def measured(setting: Setting, place: Path) -> Row:
+    """What a model costs in use: medians over the rounds that are kept."""
+    costs = [json.loads(_kept(setting, place, turn).read_text("utf-8")) for turn in _turns(setting)]
+    cells = [cost["lengths"][-1] for cost in costs]
+    joules = [_joules(cell["energy_per_1000_passages"]) for cell in cells]
+    return {
+        "parameters": costs[0]["parameters"],
+        "parameters_without_embeddings": costs[0]["parameters_without_embeddings"],
+        "head": costs[0]["head"],
+        "latency_ms": median(cell["latency"]["p50_ms"] for cell in cells),
+        "passages_per_second": median(cell["throughput"]["passages_per_second"] for cell in cells),
+        "memory_bytes": median_low(_memory(cost["memory"]["bytes"]) for cost in costs),
+        "joules_per_1000_passages": None if None in joules else median(joules),
+    }
+
+
+def _turns(setting: Setting) -> range:
+    return range(setting.cost_rounds)
+
+
+def _kept(setting: Setting, place: Path, turn: int) -> Path:
+    name = f"{fingerprint(place)}-{setting.cost_length}-{setting.cost_seconds:g}-{turn}.json"
+    return setting.scratch / "cost" / name
 
 
 def _measure_all(setting: Setting, models: dict[str, Path]) -> Row:
@@ -71,15 +87,16 @@ def _measure_all(setting: Setting, models: dict[str, Path]) -> Row:
     settings = CostSettings(
         lengths=(setting.cost_length,), seconds=setting.cost_seconds, threads=1, device="cpu"
     )
-    for number, (name, place) in enumerate(models.items(), 1):
-        file = _kept(setting, place)
-        if file.exists():
-            continue
-        (found,) = measure_models([str(place)], settings)["models"]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kept = {key: value for key, value in found.items() if key not in ("name", "model", "training")}
-        atomic_write(file, json.dumps(kept))
-        say(f"cost: {number}/{len(models)} {name}")
+    for turn in _turns(setting):
+        for place in models.values():
+            file = _kept(setting, place, turn)
+            if file.exists():
+                continue
+            (found,) = measure_models([str(place)], settings)["models"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            kept = {key: value for key, value in found.items() if key not in ("name", "model", "training")}
+            atomic_write(file, json.dumps(kept))
+        say(f"cost: round {turn + 1}/{setting.cost_rounds} of {len(models)} models")
     return {}
 
 

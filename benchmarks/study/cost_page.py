@@ -35,6 +35,8 @@ def page(result: dict[str, Any], folder: Path) -> str:
         for one in (row["joules_per_1000_passages"], row["training"]["joules"])
     )
     seeds = len(result["seeds"])
+    turns = result["rounds"]
+    rounds = f"medians of {turns} rounds in which the models take turns" if turns > 1 else "one round"
     parts = [
         "# What does each model cost for what it can do?",
         "Written by `benchmarks/study` from the JSON of question `cost`; not to be edited."
@@ -43,7 +45,7 @@ def page(result: dict[str, Any], folder: Path) -> str:
         f"Latency (median of one passage at a time), throughput and memory (the peak of one passage, beyond"
         f" the libraries) at {length} pieces,"
         f" {result['precision']}, one thread, the model of the first seed with its head (of masked words"
-        " or, after gloss training, of glosses). Training is that of the model from"
+        f" or, after gloss training, of glosses); {rounds}. Training is that of the model from"
         f" nothing, of students the mean over {seeds} seed{'s' if seeds > 1 else ''}: gloss training goes on"
         " from its student's, which is counted too. The three teachers' own"
         f" training ({duration(result['teacher_seconds'])} together) is not in the students'{apart}."
@@ -172,6 +174,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 9})
     models = _students(result)
@@ -205,6 +208,9 @@ def plot(result: dict[str, Any], path: Path) -> None:
         known = [x for x in across if not isnan(x)]
         if drawn and max(known) > WIDE * min(known):
             one.set_xscale("log")  # of the whole column
+            one.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            one.xaxis.set_major_formatter(ScalarFormatter())
+            one.xaxis.set_minor_locator(NullLocator())
         else:
             one.set_xlim(0, 1.1 * max(known))
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -47,7 +47,8 @@ class Setting:
     of a task of GLUE (None: all; else the task is called by another name).
     weightings: that are compared. longer (N times this), kd_shares, mask: what `why` tries. shares: students
     are trained for N, N/2 and N/4 steps. stages: of the teachers, per cent of their training. cost_length:
-    pieces of a passage; cost_seconds: of each measurement. root: of everything that is made on the way.
+    pieces of a passage; cost_seconds: of each measurement, in cost_rounds turns of the models. root: of
+    everything that is made on the way.
     """
 
     name: str
@@ -83,7 +84,8 @@ class Setting:
     shares: tuple[int, ...] = (1, 2, 4)
     stages: tuple[int, ...] = (25, 50, 100)
     cost_length: int = 64
-    cost_seconds: float = 1.0
+    cost_seconds: float = 0.5
+    cost_rounds: int = 5
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     root: Path = HERE / "scratch"
 
@@ -153,4 +155,5 @@ QUICK = Setting(
     shares=(1, 2),
     stages=(50, 100),
     cost_seconds=0.1,
+    cost_rounds=1,
 )  # fmt: skip
