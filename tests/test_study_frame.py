@@ -240,7 +240,7 @@ def test_the_overview_says_what_is_not_answered() -> None:
         "[How good are the three teachers, each on its own text and on the others'?](study-teachers.md)"
         in text
     )
-    assert "Not answered yet: `convergence`, `pays`, `words`" in text
+    assert "Not answered yet: `convergence`, `pays`, `why`, `words`" in text
     assert "of 4×256 (7.0 million parameters at most, trained on 15 million tokens in all);" in text
     assert "students of" not in text, "none is measured"
     assert "encyclopedia 67 min" in text
