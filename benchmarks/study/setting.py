@@ -85,7 +85,7 @@ class Setting:
     stages: tuple[int, ...] = (25, 50, 100)
     cost_length: int = 64
     cost_seconds: float = 0.5
-    cost_rounds: int = 5
+    cost_rounds: int = 3
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     root: Path = HERE / "scratch"
 
