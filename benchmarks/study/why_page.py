@@ -53,9 +53,10 @@ def page(result: dict[str, Any], folder: Path) -> str:
         "![Nats gained on the mixed text with 95% intervals, by what is changed](study-why.svg)",
         *(part for kind in KINDS for part in _section(result, kind)),
         "## Words that teachers know",
-        "Teachers can only teach words that they know as one piece; others the student learns from the true"
-        " word alone. The larger student with half of the steps and the best weighting against the untaught"
-        " one with all of them, by how many teachers know the masked word as one piece:",
+        "A teacher answers where a piece of the student's is one of its own, which is so above all for words"
+        " that are one piece for both; elsewhere the student learns from the true word alone. The larger"
+        " student with half of the steps and the best weighting against the untaught one with all of them, by"
+        " how many teachers know the masked word as one piece:",
         _coverage(result),
         "## What it says",
         "\n".join(f"- {line}" for line in says(result)),
