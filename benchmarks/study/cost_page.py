@@ -45,7 +45,7 @@ def page(result: dict[str, Any], folder: Path) -> str:
         f"Latency (median of one passage at a time), throughput and memory (the peak of one passage, beyond"
         f" the libraries) at {length} pieces,"
         f" {result['precision']}, one thread, the model of the first seed with its head (of masked words"
-        " or, after gloss training, of glosses, which has no logits over the vocabulary and is faster);"
+        " or, after gloss training, of glosses, which has no logits over the vocabulary);"
         f" {rounds}. Training is that of the model from"
         f" nothing, of students the mean over {seeds} seed{'s' if seeds > 1 else ''}: gloss training goes on"
         " from its student's, which is counted too. The three teachers' own"

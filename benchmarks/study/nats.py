@@ -158,3 +158,9 @@ def paired_gain(
     means["mixed"] = np.mean([means[text] for text in texts], axis=0)
     samples["mixed"] = np.mean([samples[text] for text in texts], axis=0)
     return {text: over_seeds(means[text].tolist(), by_seed) for text, by_seed in samples.items()}
+
+
+def gains(setting: Setting, better: Sequence[Path], worse: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """`paired_gain` on the texts that choose (`valid`) and, where they are measured, on `test`."""
+    texts = {"valid": setting.texts(), "test": setting.test_texts()}
+    return {part: paired_gain(setting, better, worse, list(names)) for part, names in texts.items()}

@@ -56,12 +56,9 @@ class Trainings:
         shares: tuple[int, int] = (1, 1),
         seeds: Sequence[int] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """`nats.paired_gain` on the texts that choose (`valid`) and, where they are measured, on `test`."""
+        """`nats.gains` of the students of two arms."""
         pair = self.models(better, size, shares[0], seeds), self.models(worse, size, shares[1], seeds)
-        return {
-            "valid": nats.paired_gain(self.setting, *pair, list(self.setting.texts())),
-            "test": nats.paired_gain(self.setting, *pair, list(self.setting.test_texts())),
-        }
+        return nats.gains(self.setting, *pair)
 
     def seconds(self, arm: Arm, size: Size, share: int = 1) -> float:
         """Median over the seeds of the training's own time."""

@@ -111,9 +111,7 @@ def _row(setting: Setting, one: Comparison, places: dict[Student, Path]) -> dict
         "steps": [one.better.steps, one.worse.steps],
         "seeds": len(one.seeds),
         "known": one.known,
-        "valid": nats.paired_gain(setting, better, worse, list(setting.texts())),
-        "test": nats.paired_gain(setting, better, worse, list(setting.test_texts())),
-    }
+    } | nats.gains(setting, better, worse)
 
 
 def _half(
