@@ -167,11 +167,13 @@ def test_a_folder_made_in_the_last_moment_stays_in_the_cache(
 ) -> None:
     """After it was looked for, before the rename."""
     path = cache / "text" / "corpus"
-    monkeypatch.setattr(Path, "exists", lambda _: False)
-    monkeypatch.setattr(limbeck.files, "_inode", lambda _: None)
-    for content in "12":
-        with atomic_folder(path) as folder:
-            (folder / "a").write_text(content)
+    with atomic_folder(path) as folder:
+        (folder / "a").write_text("1")
+    unseen, look = iter([None, None]), limbeck.files._inode
+    monkeypatch.setattr(limbeck.files, "_inode", lambda path: next(unseen, look(path)))
+    with atomic_folder(path) as folder:
+        (folder / "a").write_text("2")
+    assert list(unseen) == []
     assert (path / "a").read_text() == "1"
     assert os.listdir(path.parent) == ["corpus"]
 

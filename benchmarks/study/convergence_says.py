@@ -179,7 +179,9 @@ def _why(result: dict[str, Any]) -> list[str]:
         f"The teachers cover of the pieces to be learnt: {covers}. The others learn from the true word alone."
     )
     lines.append(
-        "By teacher quality, length and share of the teachers in the loss: [when it pays](study-pays.md)."
+        "By teacher quality, length and share of the teachers in the loss: [when it pays](study-pays.md);"
+        " by longer training, share of the teachers, words masked, seeds and coverage, with what follows:"
+        " [what keeps the aims from being met](study-why.md)."
     )
     return lines
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from .big import NAMES, SHARE
 from .parts import dots, fill, head, interval, number, said, table
 
 QUESTION = """What is each student worth where it is fine-tuned on tasks of GLUE: from scratch, distilled,
@@ -63,13 +64,13 @@ def page(result: dict[str, Any], folder: Path) -> str:
     if len(whole) < len(models):
         notes.append(
             "Averages in brackets are over fewer tasks (no SST-2) and do not compare with the "
-            "others; MiniLM has learnt glosses of a fiftieth of SemCor and WordNet's "
+            f"others; {NAMES[0]} has learnt glosses of {SHARE:.0%} of SemCor and WordNet's "
             "examples; where no deviation stands, it has the first tuning seed alone."
         )
     return (
         "\n\n".join(
             [
-                *head(result, "Understanding: tasks of GLUE", QUESTION + (BIG if "MiniLM" in models else "")),
+                *head(result, "Understanding: tasks of GLUE", QUESTION + (BIG if NAMES[0] in models else "")),
                 fill(told),
                 table(["", *tasks, "average"], rows),
                 *([fill(" ".join(notes))] if notes else []),

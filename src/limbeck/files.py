@@ -199,10 +199,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             sync_tree(temporary)
-            if shared and _inode(path) not in (None, before):
-                shutil.rmtree(temporary)
-            else:
-                _swap(temporary, path, shared=shared)
+            _swap(temporary, path, before, shared=shared)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -217,18 +214,21 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _swap(new: Path, path: Path, *, shared: bool) -> None:
-    """Renames `new` to `path`; an old folder is moved away first (a full one cannot be renamed over)."""
-    if not path.exists():
+def _swap(new: Path, path: Path, before: int | None, *, shared: bool) -> None:
+    """Renames `new` to `path`; an old folder is moved away first (a full one cannot be renamed over).
+
+    before: the `_inode` of `path` when `new` was begun; in a shared place any other folder there stays.
+    """
+    while (there := _inode(path)) is None:
         try:
             new.rename(path)
             return
-        except OSError as error:  # another process made it in between
+        except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            if shared:
-                shutil.rmtree(new)
-                return
+                raise  # otherwise another process made it in between
+    if shared and there != before:
+        shutil.rmtree(new)
+        return
     old = _temporary(path)
     path.rename(old)
     try:
