@@ -275,6 +275,26 @@ def test_what_cannot_be_asked_is_refused(capsys: pytest.CaptureFixture[str], tmp
     assert json.dumps(list(tmp_path.iterdir())) == "[]"
 
 
+def test_what_is_missing_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No data, a file for a scratch folder, a folder of the system's own."""
+    nothing, data, file = tmp_path / "nothing", tmp_path / "data", tmp_path / "file"
+    (data / "corpus-large").mkdir(parents=True)
+    file.write_text("")
+    for texts, scratch, said in (
+        (nothing, tmp_path / "scratch", f"no texts in {nothing}: set LIMBECK_DATA"),
+        (data, file, "Not a directory; choose a folder that can be written"),
+        (data, Path("/proc/study"), "no file can be made there; choose another folder"),
+        (data, tmp_path / "scratch", "builds on `convergence`, which is not answered yet: ask it first"),
+    ):
+        monkeypatch.setattr("study.__main__.DATA", texts)
+        with pytest.raises(SystemExit) as ended:
+            main(["--quick", "--scratch", str(scratch), "why"])
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_other_teachers_are_told_from_those_of_the_scratch_folder(tmp_path: Path) -> None:
     here = replace(QUICK, root=tmp_path)
     made = {name: name for name in TEACHERS}

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import Interrupted, UserError
-from limbeck.files import atomic_write
+from limbeck.files import atomic_write, check_writable
 from limbeck.run import environment
 
 from . import pages
 from .jobs import say
 from .questions import QUESTIONS
-from .setting import FULL, QUICK, Setting
+from .setting import DATA, FULL, QUICK, Setting
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,14 +57,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         setting = replace(setting, big_model=False)
     asked = [name for name in QUESTIONS if not given.questions or name in given.questions]
     try:
-        for name in asked if not given.pages else ():
-            answer(setting, name)
+        if not given.pages:
+            _check(setting)
+            for name in asked:
+                answer(setting, name)
         pages.write(setting)
     except (KeyboardInterrupt, Interrupted):
         say("stopped; the same command goes on")
         sys.exit(130)
     except UserError as error:
-        sys.exit(f"study: {error}")
+        say(str(error))
+        sys.exit(2)
+
+
+def _check(setting: Setting) -> None:
+    """What would otherwise be met late, in one line.
+
+    Raises:
+        UserError: no data, or nothing can be written to the scratch folder.
+    """
+    if not (DATA / "corpus-large").is_dir():
+        raise UserError(f"no texts in {DATA}: set LIMBECK_DATA to the data's folder")
+    check_writable(_clock(setting, "any"))
 
 
 def answer(setting: Setting, name: str) -> dict[str, Any]:

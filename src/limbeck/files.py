@@ -91,10 +91,10 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder; name a file")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path.parent, prefix=TEMPORARY).close()
-        except FileNotFoundError as error:  # of a folder that is there: one of the system's own, like /proc
+        except FileNotFoundError as error:  # in a folder of the system's own, like /proc
             raise UserError(
                 f"cannot write {path}: no file can be made there; choose another folder"
             ) from error
