@@ -120,7 +120,7 @@ def _table(result: dict[str, Any]) -> str:
 def says(result: dict[str, Any]) -> list[str]:
     """Counted from the points."""
     points = result["points"]
-    lines = [f"Of {len(points)} settings {_counted(points)}."]
+    lines = [f"Of {len(points)} settings {_counted(points)}: {_by_size(result)}."]
     behind = [point for point in points if point["ahead"]["mixed"] <= 0]
     lines += (
         [f"Where the teachers are behind the untaught student ({len(behind)}), {_counted(behind)}."]
@@ -153,6 +153,17 @@ def _counted(points: list[dict[str, Any]]) -> str:
         f"teachers help in {signs.count(1)}, do harm in {signs.count(-1)}, and in {signs.count(0)} the"
         " interval holds 0"
     )
+
+
+def _by_size(result: dict[str, Any]) -> str:
+    """The same for each student, with its number of seeds."""
+    lines = []
+    for size in result["scale"]["sizes"]:
+        points = [point for point in result["points"] if point["size"] == size]
+        seeds = len(points[0]["gain"]["mixed"]["values"])
+        count = f"{seeds} seeds" if seeds > 1 else "one seed, intervals over passages alone"
+        lines.append(f"with {times(size)} ({count}) {_counted(points)}")
+    return "; ".join(lines)
 
 
 def _where(point: dict[str, Any]) -> str:
@@ -204,7 +215,7 @@ def _stages(result: dict[str, Any]) -> str:
 
 def headline(result: dict[str, Any]) -> list[str]:
     """For the overview."""
-    points = result["points"]
     return [
-        f"**When it pays**: of {len(points)} settings of teachers, students and lengths, {_counted(points)}."
+        f"**When it pays**: {len(result['points'])} settings of teachers, students and lengths:"
+        f" {_by_size(result)}."
     ]
