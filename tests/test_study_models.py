@@ -300,7 +300,7 @@ def test_page_of_glue(seeds: tuple[int, ...], tmp_path: Path) -> None:
         "counts": {task: {"train": 2490, "dev": 277} for task in ("rte", "sst2")},
         "models": {
             name: {"tasks": {t: parts.spread(list(by.values())) for t, by in tasks.items()}}
-            | {"average": glue.average(tasks)}
+            | {"average": glue.average(tasks), "shared": glue.average({"rte": tasks["rte"]})}
             for name, tasks in scores.items()
         },
         "undefined": {"scratch": 1},
@@ -312,7 +312,13 @@ def test_page_of_glue(seeds: tuple[int, ...], tmp_path: Path) -> None:
     # Differences that are the same in every seed have no interval, so nothing is claimed.
     assert text.count("**Cannot be told**") == 3
     assert "`scratch` gave the same answer everywhere in 1 fine-tunings" in text
-    assert "Averages in brackets" in text
+    assert "| average | of rte |" in text
+    assert "| *TF-IDF* | 52.00 | 52.00 | 52.00 | 52.00 |" in text
+    best = 66.0 + 2 * max(seeds) / 2
+    assert (
+        f"- On rte alone the best student is `{models.MODELS[-1]}` ({best:.2f}); beside it stands `MiniLM` (7"
+        in text
+    )
     assert "MiniLM" not in (tmp_path / "study-glue.svg").read_text(encoding="utf-8")
     assert "all-MiniLM-L6-v2 stands beside" in text
     assert f"- The best model, `{models.MODELS[-1]}` (6" in text

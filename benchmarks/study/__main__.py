@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--without-minilm",
         action="store_true",
-        help="leave out MiniLM in `glue` and `cost`: 40 minutes on two cores",
+        help="leave out MiniLM in `glue` and `cost`: half an hour on two cores",
     )
     given = parser.parse_args(arguments)
     unknown = set(given.questions) - set(QUESTIONS)

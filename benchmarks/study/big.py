@@ -15,7 +15,7 @@ from .setting import DATA, ROOT, Setting
 
 NAMES = ("MiniLM", "MiniLM+LMGC")
 SHARE = 0.02
-"""Of SemCor and WordNet's examples: half an hour on one core."""
+"""Of SemCor and WordNet's examples: ten minutes of one core."""
 SEED = 1
 
 

@@ -121,7 +121,8 @@ def quality(found: dict[str, Row]) -> dict[str, Row]:
 
     `nats`: per masked word of general text that chose nothing, by question 3 and, of teachers, by `teachers`
     (on other words). `f1`: of senses. `glue`: the average of all tasks. `paraphrase`: F1 with the fewest
-    texts and the shortest.
+    texts and the shortest. `shared`: the average of the tasks of GLUE that all models have, where
+    some have not all.
     """
     rows: dict[str, Row] = {}
 
@@ -140,6 +141,8 @@ def quality(found: dict[str, Row]) -> dict[str, Row]:
     for name, row in glue["models"].items() if glue else ():
         if set(row["average"]["tasks"]) == set(glue["tasks"]):  # the average of fewer is another figure
             put(name, "glue", row["average"])
+        if set(row["shared"]["tasks"]) != set(glue["tasks"]):
+            put(name, "shared", row["shared"])
     for name, row in found.get("paraphrase", {}).get("models", {}).items():
         cell = min(row["cells"], key=lambda cell: (cell["size"], cell["words"]))
         put(name, "paraphrase", cell["f1"])

@@ -13,7 +13,9 @@ MEASURES = {
     "f1": "WSD F1",
     "glue": "GLUE average",
     "paraphrase": "paraphrase F1",
+    "shared": "GLUE, shared tasks",
 }
+"""The last where some model has not all tasks."""
 DIGITS = {"nats": 3}
 """After the point; 1 elsewhere."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3b08", "#000000", "#999999")
@@ -54,7 +56,8 @@ def page(result: dict[str, Any], folder: Path) -> str:
         "Quality: nats per masked word of general text that chose nothing (lower is better;"
         " [question 3](study-lexical.md), for teachers [their page](study-teachers.md), on other words,"
         " so that they compare among themselves only); F1 of senses ([question 6](study-wsd.md)); the average"
-        " of GLUE's tasks ([question 4](study-glue.md)); F1 of paraphrase detection with"
+        " of GLUE's tasks, where *shared* of those that all models have ([question 4](study-glue.md)); F1 of"
+        " paraphrase detection with"
         f" {texts:,} texts of {words} words ([question 5](study-paraphrase.md)). Mean ± deviation; {NONE}:"
         " not measured, or the model cannot do it.",
         _table(result, energy=energy),
@@ -98,8 +101,14 @@ def _table(result: dict[str, Any], *, energy: bool) -> str:
                 NONE if joules is None else f"{joules:.1f}",
                 NONE if whole is None else f"{whole / 1e3:.1f}",
             ]
-        rows.append(cells + [_of(row, measure) for measure in MEASURES])
-    return table([*head, *MEASURES.values()], rows)
+        rows.append(cells + [_of(row, measure) for measure in _measures(result)])
+    return table([*head, *_measures(result).values()], rows)
+
+
+def _measures(result: dict[str, Any]) -> dict[str, str]:
+    """Those that the page has."""
+    some = any("shared" in row["quality"] for row in result["models"].values())
+    return {measure: name for measure, name in MEASURES.items() if some or measure != "shared"}
 
 
 def _of(row: dict[str, Any], measure: str) -> str:
@@ -127,7 +136,7 @@ def _best(result: dict[str, Any], measure: str) -> str | None:
 def sentences(result: dict[str, Any]) -> list[str]:
     """The best by measure with its cost, the cheapest, and what distillation and glosses add to training."""
     models, lines = result["models"], []
-    for measure, name in MEASURES.items():
+    for measure, name in _measures(result).items():
         best = _best(result, measure)
         if best is None:
             lines.append(f"{name}: not measured yet.")
@@ -135,6 +144,7 @@ def sentences(result: dict[str, Any]) -> list[str]:
         row = models[best]
         took = row["training"]["seconds"]
         training = "" if took is None else f", {duration(took)} of training"
+        training += " and what it was given" if row["training"]["pretrained"] else ""
         lines.append(
             f"{name}: best on average is `{best}` with {_of(row, measure)}, at {row['latency_ms']:.2f} ms and"
             f" {row['parameters'] / 1e6:.2f} million parameters{training}."
@@ -178,7 +188,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     mpl.rcParams.update({"svg.hashsalt": "limbeck", "font.size": 9})
-    models = _students(result)
+    students, measures = _students(result), _measures(result)
+    models = {name: row for name, row in students.items() if row["quality"]} or students
     costs = {
         "parameters, M": [row["parameters"] / 1e6 for row in models.values()],
         f"ms a passage of {result['length']} pieces": [row["latency_ms"] for row in models.values()],
@@ -187,8 +198,11 @@ def plot(result: dict[str, Any], path: Path) -> None:
             for row in models.values()
         ],
     }
-    figure, axes = plt.subplots(4, 3, figsize=(10, 10.5), layout="constrained", sharey="row", sharex="col")
-    for line, (measure, name) in zip(axes, MEASURES.items(), strict=True):
+    figure, axes = plt.subplots(
+        len(measures), 3, figsize=(10, 1 + 2.4 * len(measures)),
+        layout="constrained", sharey="row", sharex="col",
+    )  # fmt: skip
+    for line, (measure, name) in zip(axes, measures.items(), strict=True):
         for one, across in zip(line, costs.values(), strict=True):
             for place, ((model, row), x) in enumerate(zip(models.items(), across, strict=True)):
                 value = row["quality"].get(measure)

@@ -73,6 +73,7 @@ def answer(setting: Setting) -> dict[str, Any]:
     for one in tunings:
         students.setdefault(one.model, {})[one.seed] = one.place.parent.name
     found = differences(scores, students)
+    shared = [task for task in setting.tasks if all(task in tasks for tasks in scores.values())]
     return {
         "scale": scale(setting),
         "made": made,
@@ -81,7 +82,8 @@ def answer(setting: Setting) -> dict[str, Any]:
         "counts": counts,
         "models": {
             name: {"tasks": {task: spread(list(by.values())) for task, by in tasks.items()}}
-            | {"average": average(tasks), "seeds": {task: list(by) for task, by in tasks.items()}}
+            | {"average": average(tasks), "shared": average({task: tasks[task] for task in shared})}
+            | {"seeds": {task: list(by) for task, by in tasks.items()}}
             for name, tasks in scores.items()
         },
         "undefined": undefined,

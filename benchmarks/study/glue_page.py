@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,19 +25,23 @@ METRICS = {
 def page(result: dict[str, Any], folder: Path) -> str:
     """Scores by task, differences of averages; a figure of the averages."""
     models, tasks = result["models"], result["tasks"]
-    whole = {name: row for name, row in models.items() if set(row["tasks"]) == set(tasks)}
+    whole = with_all(result)
+    fewer = shared(result)
     dots(folder / "study-glue.svg", {n: row["average"] for n, row in whole.items()}, "average in %")
     rows = [
         [
             f"`{name}`",
             *(number(row["tasks"][task]) if task in row["tasks"] else "–" for task in tasks),
-            number(row["average"]) if name in whole else f"({row['average']['mean']:.2f})",
+            number(row["average"]) if name in whole else "–",
+            *([number(row["shared"])] if fewer else []),
         ]
         for name, row in models.items()
     ]
     for baseline, title in (("majority", "*commonest class*"), ("tfidf", "*TF-IDF*")):
         scores = [result["baselines"][task][baseline] for task in tasks]
-        rows.append([title, *(f"{s:.2f}" for s in scores), f"{sum(scores) / len(scores):.2f}"])
+        means = [fmean(scores)]
+        means += [fmean(result["baselines"][task][baseline] for task in fewer)] if fewer else []
+        rows.append([title, *(f"{s:.2f}" for s in (*scores, *means))])
     changes = [
         [f"`{b}` less `{w}`", interval(found, "+.2f"), str(len(found["tasks"]))]
         for (b, w), found in ((name.split(" - "), one) for name, one in result["differences"].items())
@@ -63,27 +68,57 @@ def page(result: dict[str, Any], folder: Path) -> str:
     ]
     if len(whole) < len(models):
         notes.append(
-            "Averages in brackets are over fewer tasks (no SST-2) and do not compare with the "
-            f"others; {NAMES[0]} has learnt glosses of {SHARE:.0%} of SemCor and WordNet's "
-            "examples; where no deviation stands, it has the first tuning seed alone."
+            "The last column is the average of the tasks that all models have; "
+            f"{NAMES[1]} has learnt glosses of {SHARE:.0%} of SemCor and WordNet's examples; "
+            "where no deviation stands, it has the first tuning seed alone."
         )
     return (
         "\n\n".join(
             [
                 *head(result, "Understanding: tasks of GLUE", QUESTION + (BIG if NAMES[0] in models else "")),
                 fill(told),
-                table(["", *tasks, "average"], rows),
+                table(["", *tasks, "average", *(["of " + ", ".join(fewer)] if fewer else [])], rows),
                 *([fill(" ".join(notes))] if notes else []),
                 "![Average over the tasks of every model and tuning seed](study-glue.svg)",
                 fill("""Differences of averages, paired by tuning seed, averaged for each student [95%
                 t-interval over the students]:"""),
                 table(["", "points", "tasks"], changes),
                 "## What it says",
-                said(result["aims"], "+.2f") + "\n" + beside(whole, result["baselines"]),
+                "\n".join(
+                    [
+                        said(result["aims"], "+.2f"),
+                        beside(whole, result["baselines"]),
+                        *([far(models, whole, fewer)] if fewer else []),
+                    ]
+                ),
             ]
         )
         + "\n"
     )
+
+
+def with_all(result: dict[str, Any]) -> dict[str, Any]:
+    """The models that have all tasks."""
+    models, tasks = result["models"], result["tasks"]
+    return {name: row for name, row in models.items() if set(row["tasks"]) == set(tasks)}
+
+
+def shared(result: dict[str, Any]) -> list[str]:
+    """The tasks that all models have; none where that is all of them."""
+    rows = [row["tasks"] for row in result["models"].values()]
+    found = [task for task in result["tasks"] if all(task in row for row in rows)]
+    return found if len(found) < len(result["tasks"]) else []
+
+
+def far(models: dict[str, Any], whole: dict[str, Any], tasks: list[str]) -> str:
+    """The best of the models that have all tasks beside the best of the others, on what both have."""
+
+    def best(names: Iterable[str]) -> str:
+        name = max(names, key=lambda name: float(models[name]["shared"]["mean"]))
+        return f"`{name}` ({models[name]['shared']['mean']:.2f})"
+
+    others = best(name for name in models if name not in whole)
+    return f"- On {', '.join(tasks)} alone the best student is {best(whole)}; beside it stands {others}."
 
 
 def beside(models: dict[str, Any], baselines: dict[str, dict[str, float]]) -> str:
@@ -103,5 +138,6 @@ def headline(result: dict[str, Any]) -> list[str]:
     return [
         f"**Understanding.** Average of {len(result['tasks'])} tasks: distilled less from scratch "
         f"{interval(found['distilled - scratch'], '+.2f')}, LMGC-M less distilled "
-        f"{interval(found['distilled+LMGC-M - distilled'], '+.2f')} points."
+        f"{interval(found['distilled+LMGC-M - distilled'], '+.2f')} points. "
+        + beside(with_all(result), result["baselines"]).removeprefix("- ")
     ]
