@@ -323,7 +323,8 @@ def test_page_of_glue(seeds: tuple[int, ...], tmp_path: Path) -> None:
     assert "all-MiniLM-L6-v2 stands beside" in text
     assert f"- The best model, `{models.MODELS[-1]}` (6" in text
     assert "is above TF-IDF's average, 52.00." in text
-    alone = result | {"models": {name: result["models"][name] for name in students}}
+    rows = {name: result["models"][name] for name in students}
+    alone = result | {"models": {name: row | {"shared": row["average"]} for name, row in rows.items()}}
     assert "MiniLM" not in glue.page(alone, tmp_path)
     low = {task: {"tfidf": 99.0} for task in ("rte", "sst2")}
     assert beside(alone["models"], low).endswith("below TF-IDF's average, 99.00; it is behind in rte, sst2.")

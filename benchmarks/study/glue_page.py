@@ -105,8 +105,7 @@ def with_all(result: dict[str, Any]) -> dict[str, Any]:
 
 def shared(result: dict[str, Any]) -> list[str]:
     """The tasks that all models have; none where that is all of them."""
-    rows = [row["tasks"] for row in result["models"].values()]
-    found = [task for task in result["tasks"] if all(task in row for row in rows)]
+    found: list[str] = next(iter(result["models"].values()))["shared"]["tasks"]
     return found if len(found) < len(result["tasks"]) else []
 
 
