@@ -174,7 +174,8 @@ def test_training_goes_as_with_the_teachers_themselves(home: Path) -> None:
         prepared_teachers(made, None, None)
         module, source = build_student(made), training_batches(made)
         step = make_step(made.placed, made.recipe.distill, module.width)
-        optimiser = torch.optim.SGD(module.parameters(), lr=0.5)
+        # At a higher rate steps blow up what rounding leaves between the two, now and then beyond any bound.
+        optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
         losses[predictions] = []
         for number in range(15):  # more than an epoch: the second mask variant as well
             for batch in source.micro_batches(number):
@@ -184,7 +185,7 @@ def test_training_goes_as_with_the_teachers_themselves(home: Path) -> None:
             optimiser.zero_grad()
             losses[predictions].append(float(loss.detach()) / count)
             assert {"ce", "kd", "weight/sea", "coverage/hill", "heaviest/sea"} <= metrics.keys()
-    np.testing.assert_allclose(losses["store"], losses["online"], rtol=3e-3)
+    np.testing.assert_allclose(losses["store"], losses["online"], rtol=1e-3)
     assert losses["online"][-1] < losses["online"][0]
 
 
